@@ -1,0 +1,39 @@
+# make demo [SYSTEM=mgo|tio2]   the whole loop on this machine, from nothing to a first mobility
+# make test                     the test suite
+# make lint                     style and types
+# Each makes .venv from requirements.lock when it is missing or older than the lock file.
+
+PYTHON ?= python3
+SYSTEM ?= mgo
+VENV := .venv
+BIN := $(VENV)/bin
+export AIIDA_PATH := $(CURDIR)/demo/.aiida-none
+export MPLBACKEND := Agg
+
+.PHONY: demo test lint lock clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/aiida-leopold demo $(SYSTEM)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n auto --dist loadgroup tests
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "aiida-leopold needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+# after a change of dependencies; needs uv (https://docs.astral.sh/uv)
+lock:
+	uv pip compile --universal --python-version 3.11 --extra dev --constraint constraints.txt pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
