@@ -1,0 +1,321 @@
+"""The pathway catalogue: every committed hop of a set of runs, by class, with rates and what was not seen.
+
+What is stored is the host, the settings and the hop tables; counts, rates and lists of unseen classes follow from
+them, so that catalogues merge by joining their replicas. The JSON of `to_dict` also prints the derived tables for
+readers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.hops import Hop, HopTable, Track, find_hops
+from leopold_model.analysis.pathways import PathwaySet, classify, enumerate_pathways, length, longest, resolvable
+from leopold_model.analysis.rates import Rate, garwood
+from leopold_model.analysis.sites import Host, SiteMap, map_sites
+
+if TYPE_CHECKING:
+    from leopold_model.tracks import TrackFile
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ReplicaHops:
+    """Hops of one trajectory: `run` names it, `temperature` K, `matrix` (3, 3) the supercell in host lattice vectors,
+    `lattice` (3, 3) the host lattice as simulated (Angstrom), `n_sites` those a carrier could use."""
+
+    run: str
+    replica: int
+    temperature: float
+    seed: int
+    n_carriers: int
+    matrix: np.ndarray
+    lattice: np.ndarray
+    n_sites: int
+    table: HopTable
+
+    @property
+    def carrier_time(self) -> float:
+        """Duration times carriers, fs."""
+        return self.table.duration * self.n_carriers
+
+
+@dataclass(frozen=True)
+class PathwayCount:
+    """One class and how often it was seen: `hops`, of which `relayed` ones were legs of a longer hop, `back` ones
+    undid the hop before and `ambiguous` ones have an image the cell cannot tell; `resolvable` the fraction of its
+    hops the cells can show."""
+
+    name: str
+    distance: float
+    direction: str
+    multiplicity: int
+    hops: int
+    relayed: int
+    back: int
+    ambiguous: int
+    resolvable: float
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Hops of `replicas` in the classes of `host` below `cutoff` (Angstrom), found with `tau_min` and `return_time`
+    (fs) and the core share `core`. `carrier` is 'electron' or 'hole'."""
+
+    host: Host
+    carrier: str
+    cutoff: float
+    tau_min: float
+    core: float
+    return_time: float
+    replicas: tuple[ReplicaHops, ...]
+
+    @cached_property
+    def classes(self) -> PathwaySet:
+        """Every class below the cutoff, and beyond it as far as hops were seen."""
+        keys = {leg for r in self.replicas for hop in r.table.hops for leg in hop.legs}
+        return enumerate_pathways(self.host, max(self.cutoff, *(length(self.host, key) for key in keys), 0.0))
+
+    @cached_property
+    def pathways(self) -> tuple[PathwayCount, ...]:
+        """Every class below the cutoff, seen or not, and those seen beyond it, by distance."""
+        hops = [hop for r in self.replicas for hop in r.table.hops]
+        counts = _count(hops)
+        relayed = _count(hop for hop in hops if len(hop.legs) > 1)
+        back = _count(hop for hop in hops if hop.back)
+        ambiguous = _count(hop for hop in hops if hop.ambiguous)
+        maps = {r.matrix.tobytes(): _perfect(self.host, r) for r in self.replicas}.values()
+        return tuple(
+            PathwayCount(
+                name=p.name,
+                distance=p.distance,
+                direction=p.direction,
+                multiplicity=p.multiplicity,
+                hops=counts[p.name],
+                relayed=relayed[p.name],
+                back=back[p.name],
+                ambiguous=ambiguous[p.name],
+                resolvable=max((resolvable(p, m) for m in maps), default=0.0),
+            )
+            for p in self.classes
+            if p.distance <= self.cutoff or counts[p.name]
+        )
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Names of the classes with at least one committed hop, most frequent first."""
+        return tuple(p.name for p in sorted(self.pathways, key=lambda p: -p.hops) if p.hops)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Names of the classes below the cutoff without a hop."""
+        return tuple(p.name for p in self.pathways if not p.hops)
+
+    @property
+    def n_hops(self) -> int:
+        """Committed hops over all replicas."""
+        return sum(len(r.table) for r in self.replicas)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Distinct temperatures, ascending, K."""
+        return tuple(sorted({r.temperature for r in self.replicas}))
+
+    def carrier_time(self, temperature: float | None = None) -> float:
+        """Observed carrier time, fs, at one temperature or over all."""
+        return sum(r.carrier_time for r in self.replicas if temperature in (None, r.temperature))
+
+    def counts(self, temperature: float | None = None) -> dict[str, int]:
+        """Hops per class name (unseen ones included), at one temperature or over all."""
+        hops = _count(h for r in self.replicas if temperature in (None, r.temperature) for h in r.table.hops)
+        return {p.name: hops[p.name] for p in self.pathways}
+
+    def rates(self, temperature: float, confidence: float = 0.95) -> dict[str, Rate]:
+        """Rate per class and carrier at one temperature; unseen classes carry their upper limit."""
+        if temperature not in self.temperatures:
+            raise AnalysisError(
+                f"no run at {temperature} K; there are runs at {', '.join(map(str, self.temperatures))} K"
+            )
+        time = self.carrier_time(temperature)
+        return {name: garwood(n, time, confidence) for name, n in self.counts(temperature).items()}
+
+    @property
+    def tau_table(self) -> dict[float, int]:
+        """tau_min (fs) -> hops it would give over all replicas."""
+        total: Counter = Counter()
+        for r in self.replicas:
+            total.update(r.table.counts)
+        return {tau: total[tau] for tau in sorted(total)}
+
+    @property
+    def summary(self) -> str:
+        """One line: what was seen of what there is."""
+        below = [p for p in self.pathways if p.distance <= self.cutoff]
+        seen = sum(bool(p.hops) for p in below)
+        beyond = sum(bool(p.hops) for p in self.pathways if p.distance > self.cutoff)
+        extra = f" and {beyond} beyond" if beyond else ""
+        total = f"{self.n_hops} hops in {self.carrier_time() / 1e3:.1f} ps"
+        return f"seen {seen} of {len(below)} classes below {self.cutoff:g} A{extra}; {total}"
+
+    def to_dict(self) -> dict:
+        """JSON-ready: what defines the catalogue, and the derived tables for readers."""
+        return {
+            "format": "leopold-catalogue",
+            "version": FORMAT_VERSION,
+            "summary": self.summary,
+            "n_hops": self.n_hops,
+            "pathways": [asdict(p) for p in self.pathways],
+            "seen": list(self.seen),
+            "unseen": list(self.unseen),
+            "rates": [
+                {"temperature": t, "pathways": {name: r.to_dict() for name, r in self.rates(t).items()}}
+                for t in self.temperatures
+            ],
+            "hops_by_tau_min_fs": {f"{tau:g}": n for tau, n in self.tau_table.items()},
+            "host": self.host.to_dict(),
+            "carrier": self.carrier,
+            "cutoff": self.cutoff,
+            "tau_min": self.tau_min,
+            "core": self.core,
+            "return_time": self.return_time,
+            "replicas": [_replica_dict(r) for r in self.replicas],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Catalogue:
+        """Inverse of `to_dict`; the derived tables are made anew."""
+        if data.get("format") != "leopold-catalogue":
+            raise AnalysisError("not a pathway catalogue: expected the JSON of Catalogue.to_dict")
+        if data["version"] > FORMAT_VERSION:
+            raise AnalysisError(f"catalogue format {data['version']} is newer than {FORMAT_VERSION}: update leopold")
+        return cls(
+            host=Host.from_dict(data["host"]),
+            carrier=data["carrier"],
+            cutoff=data["cutoff"],
+            tau_min=data["tau_min"],
+            core=data["core"],
+            return_time=data["return_time"],
+            replicas=tuple(_replica_from(r) for r in data["replicas"]),
+        )
+
+
+def build_catalogue(
+    tracks: TrackFile | Sequence[TrackFile],
+    host: Host,
+    cutoff: float = 7.0,
+    tau_min: float = 50.0,
+    *,
+    core: float = 0.7,
+    return_time: float = 200.0,
+    run: str = "",
+) -> Catalogue:
+    """Hops of every replica of one or more track files, classified.
+
+    `cutoff` in Angstrom, `tau_min` and `return_time` in fs (see `hops.find_hops`), `run` a name kept with every
+    replica. Atoms are mapped to sites by the mean positions of the replica where stored, by its start otherwise.
+    """
+    files: Sequence[TrackFile] = tracks if isinstance(tracks, Sequence) else (tracks,)
+    if not any(track.replicas for track in files):
+        raise AnalysisError("the track holds no replica: nothing was run")
+    replicas, reach = [], cutoff
+    for track in files:
+        for r in track.replicas:
+            positions = r.positions if r.mean_positions is None else r.mean_positions
+            site_map = map_sites(host, track.numbers, positions, r.cell)
+            found = find_hops(
+                Track(r.times, r.sites, r.moments, track.n_carriers),
+                tau_min=tau_min,
+                core=core,
+                return_time=return_time,
+                distance=site_map.distance,
+            )
+            reach = max(reach, longest(found.hops, site_map))
+            replicas.append((track, r, site_map, found))
+    classes = enumerate_pathways(host, reach)
+    return Catalogue(
+        host=host,
+        carrier=files[0].carrier,
+        cutoff=cutoff,
+        tau_min=tau_min,
+        core=core,
+        return_time=return_time,
+        replicas=tuple(
+            ReplicaHops(
+                run=run,
+                replica=r.replica,
+                temperature=r.temperature,
+                seed=r.seed,
+                n_carriers=track.n_carriers,
+                matrix=site_map.matrix,
+                lattice=site_map.lattice,
+                n_sites=len(site_map.carrier_atoms),
+                table=replace(found, hops=classify(found.hops, site_map, classes)),
+            )
+            for track, r, site_map, found in replicas
+        ),
+    )
+
+
+def merge(catalogues: Sequence[Catalogue]) -> Catalogue:
+    """One catalogue of all replicas. Hosts, carriers and settings must agree: hops counted differently cannot be
+    added."""
+    if not catalogues:
+        raise AnalysisError("no catalogue to merge")
+    first = catalogues[0]
+    for other in catalogues[1:]:
+        for name in ("carrier", "cutoff", "tau_min", "core", "return_time"):
+            if getattr(first, name) != getattr(other, name):
+                raise AnalysisError(
+                    f"catalogues with {name} = {getattr(first, name)!r} and {getattr(other, name)!r} cannot be merged: "
+                    "analyse the tracks again with one setting"
+                )
+        same = first.host.lattice.shape == other.host.lattice.shape and first.host.basis.shape == other.host.basis.shape
+        if not (
+            same and np.allclose(first.host.lattice, other.host.lattice) and first.host.species == other.host.species
+        ):
+            raise AnalysisError("catalogues of different hosts cannot be merged")
+    return replace(first, replicas=tuple(r for c in catalogues for r in c.replicas))
+
+
+def _count(hops: Iterable[Hop]) -> Counter:
+    """Class -> hops; each leg of a relayed hop counts in its own class."""
+    return Counter(name for hop in hops for name in hop.pathway.split(" + "))
+
+
+def _perfect(host: Host, replica: ReplicaHops) -> SiteMap:
+    """A site map that knows the supercell only; enough for images."""
+    none = np.zeros((0, 3))
+    return SiteMap(host, replica.matrix, replica.lattice, np.zeros(0, dtype=int), none.astype(int), none)
+
+
+def _replica_dict(r: ReplicaHops) -> dict:
+    table = asdict(r.table)
+    table["counts"] = {f"{tau:g}": n for tau, n in r.table.counts.items()}
+    plain = {k: getattr(r, k) for k in ("run", "replica", "temperature", "seed", "n_carriers", "n_sites")}
+    return {**plain, "matrix": r.matrix.tolist(), "lattice": r.lattice.tolist(), "table": table}
+
+
+def _replica_from(data: dict) -> ReplicaHops:
+    table = dict(data["table"])
+    table["counts"] = {float(tau): n for tau, n in table["counts"].items()}
+    table["hops"] = tuple(
+        Hop(**{**hop, **{name: tuple(hop[name]) for name in ("via", "vector")}, "legs": tuple(map(tuple, hop["legs"]))})
+        for hop in table["hops"]
+    )
+    for name in ("first_sites", "last_sites"):
+        table[name] = tuple(table[name])
+    values = {
+        **data,
+        "matrix": np.array(data["matrix"]),
+        "lattice": np.array(data["lattice"]),
+        "table": HopTable(**table),
+    }
+    return ReplicaHops(**values)

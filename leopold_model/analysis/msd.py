@@ -1,0 +1,186 @@
+"""Mean squared displacement of carriers on ideal sites, and the diffusion tensor from its slope at short lags.
+
+A straight line through long lags of one trajectory's MSD scatters by tens of per cent while its least-squares error
+claims less than one: neighbouring lags share their data. Here the slope is taken between two short lags beyond the
+memory of the walk (back-hops), and its error comes from independent replicas or blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, t
+
+from leopold_model.analysis import AnalysisError
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Hops of one carrier: `times` (h,) fs ascending, `steps` (h, 3) ideal displacements in Angstrom, `duration`
+    fs."""
+
+    times: np.ndarray
+    steps: np.ndarray
+    duration: float
+
+    def positions(self, dt: float) -> np.ndarray:
+        """Displacement (n, 3) from the start at 0, dt, 2 dt, ... fs."""
+        grid = np.arange(int(self.duration / dt)) * dt
+        path = np.vstack([np.zeros(3), np.cumsum(np.reshape(self.steps, (-1, 3)), axis=0)])
+        return path[np.searchsorted(self.times, grid, side="right")]
+
+    def blocks(self, n: int) -> list[Walk]:
+        """n walks of equal duration that follow each other."""
+        edges = np.linspace(0, self.duration, n + 1)
+        rows = np.searchsorted(self.times, edges)
+        rows[-1] = len(self.times)
+        return [
+            Walk(self.times[a:b] - start, self.steps[a:b], self.duration / n)
+            for a, b, start in zip(rows[:-1], rows[1:], edges[:-1], strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with samples of its error distribution on the first axis of `samples` (b, ...)."""
+
+    value: np.ndarray
+    samples: np.ndarray
+
+    def interval(self, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Central interval, element by element."""
+        tail = (1 - confidence) / 2
+        return np.quantile(self.samples, tail, axis=0), np.quantile(self.samples, 1 - tail, axis=0)
+
+    def map(self, function) -> Estimate:
+        """`function` of the value and of every sample, e.g. the trace of a tensor."""
+        return Estimate(np.asarray(function(self.value)), np.array([function(s) for s in self.samples]))
+
+    def scaled(self, factor: float) -> Estimate:
+        """The estimate in other units."""
+        return Estimate(self.value * factor, self.samples * factor)
+
+    @property
+    def isotropic(self) -> Estimate:
+        """A third of the trace of a tensor."""
+        return self.map(lambda tensor: np.trace(tensor) / 3)
+
+    def to_dict(self) -> dict:
+        """JSON-ready value and 95 % interval."""
+        low, high = self.interval()
+        return {"value": np.asarray(self.value).tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
+def msd(positions: np.ndarray, n_lags: int | None = None) -> np.ndarray:
+    """MSD tensor (n_lags, 3, 3), Angstrom^2, of positions (n, 3) at lags 0, 1, ... steps, averaged over all origins.
+
+    By fast Fourier transform in O(n log n) (Calandrini et al., Collection SFN 12, 201, 2011).
+    """
+    n = len(positions)
+    n_lags = n if n_lags is None else min(n_lags, n)
+    x = positions - positions.mean(axis=0)
+    spectrum = np.fft.rfft(x, n=2 * n, axis=0)
+    # sum over origins of x_a(t + lag) x_b(t)
+    cross = np.fft.irfft(spectrum[:, :, None] * spectrum.conj()[:, None, :], n=2 * n, axis=0)[:n_lags]
+    products = x[:, :, None] * x[:, None, :]
+    forward = np.cumsum(products[::-1], axis=0)[::-1][:n_lags]  # sum over t >= lag
+    backward = np.cumsum(products, axis=0)[::-1][:n_lags]  # sum over t < n - lag
+    origins = (n - np.arange(n_lags))[:, None, None]
+    return (forward + backward - cross - cross.transpose(0, 2, 1)) / origins
+
+
+@dataclass(frozen=True)
+class MSDResult:
+    """`diffusion` (3, 3) in Angstrom^2/fs from the slope between `first_lag` and `last_lag` (fs); `lags` (l,) fs with
+    the running D(lag), a third of the trace, as `curve` (l,) and its standard error `curve_error` (l,);
+    `uncorrelated` (3, 3) from the same data without memory, sum of d d^T / (2 t); `correlation`, the ratio of the
+    traces; `plateau`, whether D(lag) beyond `last_lag` agrees within two standard errors; `n_units` independent
+    pieces behind the errors."""
+
+    diffusion: Estimate
+    uncorrelated: Estimate
+    correlation: Estimate
+    first_lag: float
+    last_lag: float
+    lags: np.ndarray
+    curve: np.ndarray
+    curve_error: np.ndarray
+    plateau: bool
+    n_units: int
+
+
+def short_lag_diffusion(
+    walks: Sequence[Walk],
+    *,
+    memory: float = 200.0,
+    seed: int = 0,
+    n_samples: int = 1000,
+    min_units: int = 8,
+) -> MSDResult:
+    """Diffusion tensor from the MSD slope at short lags, with errors from independent pieces.
+
+    `walks` of one temperature; `memory` (fs) the time over which hops are correlated at least (the back-hop time).
+    The slope is taken from the larger of `memory` and twice the mean dwell to at least twice that and at least 2 % of
+    a walk. Fewer than `min_units` walks are cut into blocks. Bootstrap over the pieces with `seed`, widened by
+    Student's factor for their small number.
+    """
+    total = sum(walk.duration for walk in walks)
+    n_hops = sum(len(walk.times) for walk in walks)
+    if n_hops == 0:
+        raise AnalysisError(f"no hop in {total / 1e3:.1f} ps: there is no MSD; run longer or hotter")
+    first = max(memory, 2 * total / n_hops)
+    last = max(2 * first, 0.02 * min(walk.duration for walk in walks))
+    pieces = -(-min_units // len(walks))
+    units = [unit for walk in walks for unit in walk.blocks(pieces)]
+    if min(unit.duration for unit in units) < 2 * last:
+        raise AnalysisError(
+            f"walks of {total / len(walks) / 1e3:.1f} ps are too short for a diffusion coefficient from lags up to "
+            f"{last / 1e3:.2f} ps in {pieces} blocks: run longer, hotter, or more replicas"
+        )
+    dt = first / 20
+    n_lags = min(int(3 * last / dt) + 2, *(int(unit.duration / dt) for unit in units))
+    curves = np.array([msd(unit.positions(dt), n_lags) for unit in units])  # (u, l, 3, 3)
+    weights = np.array([unit.duration for unit in units])
+    a, b = round(first / dt), round(last / dt)
+    slopes = (curves[:, b] - curves[:, a]) / (2 * (b - a) * dt)
+    memoryless = np.array([np.einsum("ha,hb->ab", u.steps, u.steps) / (2 * u.duration) for u in units])
+    pairs = np.stack([slopes, memoryless], axis=1)
+    mean = np.average(pairs, axis=0, weights=weights)
+    samples = mean + _bootstrap(pairs, weights, n_samples, seed) * _small_number(len(units))
+    ratio = np.trace(mean[0]) / np.trace(mean[1])
+    traces = np.trace(samples, axis1=-2, axis2=-1)
+    lags = np.arange(1, n_lags) * dt
+    running = np.trace(curves[:, 1:], axis1=-2, axis2=-1) / (6 * lags)
+    error = np.std(running, axis=0, ddof=1) / np.sqrt(len(units))
+    late = (np.trace(curves[:, -1] - curves[:, b], axis1=-2, axis2=-1)) / (6 * (n_lags - 1 - b) * dt)
+    early = np.trace(slopes, axis1=-2, axis2=-1) / 3
+    drift = late - early
+    return MSDResult(
+        diffusion=Estimate(mean[0], samples[:, 0]),
+        uncorrelated=Estimate(mean[1], samples[:, 1]),
+        correlation=Estimate(ratio, traces[:, 0] / traces[:, 1]),
+        first_lag=a * dt,
+        last_lag=b * dt,
+        lags=lags,
+        curve=np.average(running, axis=0, weights=weights),
+        curve_error=error,
+        plateau=bool(abs(np.mean(drift)) < 2 * np.std(drift, ddof=1) / np.sqrt(len(units))),
+        n_units=len(units),
+    )
+
+
+def _bootstrap(values: np.ndarray, weights: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
+    """Deviations (n_samples, ...) of the weighted mean under resampling of the first axis."""
+    rng = np.random.default_rng(seed)
+    n = len(values)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=n_samples) * weights
+    means = np.tensordot(counts, values, axes=1) / counts.sum(axis=1).reshape(-1, *[1] * (values.ndim - 1))
+    return means - np.average(values, axis=0, weights=weights)
+
+
+def _small_number(n: int) -> float:
+    """Widening of a bootstrap of n pieces: the missing n / (n - 1) of its variance, and Student's t for Gauss at 95
+    %."""
+    return float(np.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1) / norm.ppf(0.975))

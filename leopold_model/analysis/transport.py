@@ -1,0 +1,247 @@
+"""Diffusion and mobility tensors from hop rates, per temperature, with intervals.
+
+Two routes, reported side by side. From rates: the rate of every class gives a random walk on the host lattice whose
+diffusion tensor is exact (inequivalent sites and lattices without inversion at the sites included); its error is that
+of the counts. From the MSD of the same hops at short lags, which knows the memory of the carrier; their ratio to the
+memoryless walk is the correlation factor. Diffusion is in Angstrom^2/fs inside and in cm^2/s where a name says so;
+mobility, |q| D / (k_B T), in cm^2/(V s).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.catalogue import Catalogue
+from leopold_model.analysis.msd import Estimate, MSDResult, Walk, short_lag_diffusion
+from leopold_model.analysis.pathways import PathwaySet
+from leopold_model.analysis.rates import Rate
+
+BOLTZMANN = 8.617333262e-5  # eV/K
+CM2_PER_S = 0.1  # 1 Angstrom^2/fs in cm^2/s
+
+
+@dataclass(frozen=True)
+class Transport:
+    """Transport at one temperature (K). `diffusion` (3, 3) Angstrom^2/fs from the rates, `mobility` (3, 3) cm^2/(V s)
+    from it; `rates` per class; `dispersion` the variance of counts over that of a Poisson process (>= 1, widens the
+    interval); `msd` the second route, or None with the reason in `msd_missing`; `n_hops` in `carrier_time` fs."""
+
+    temperature: float
+    n_hops: int
+    carrier_time: float
+    rates: dict[str, Rate]
+    dispersion: float
+    diffusion: Estimate
+    msd: MSDResult | None
+    msd_missing: str = ""
+
+    @property
+    def mobility(self) -> Estimate:
+        """(3, 3) cm^2/(V s) from the rates."""
+        return mobility(self.diffusion, self.temperature)
+
+    @property
+    def mobility_msd(self) -> Estimate | None:
+        """(3, 3) cm^2/(V s) from the MSD."""
+        return None if self.msd is None else mobility(self.msd.diffusion, self.temperature)
+
+    def to_dict(self) -> dict:
+        """JSON-ready; every estimate has value, low and high (95 %)."""
+        found = {
+            "temperature_K": self.temperature,
+            "n_hops": self.n_hops,
+            "carrier_time_fs": self.carrier_time,
+            "rates": {name: rate.to_dict() for name, rate in self.rates.items()},
+            "dispersion": self.dispersion,
+            "diffusion_cm2_per_s": self.diffusion.scaled(CM2_PER_S).to_dict(),
+            "diffusion_isotropic_cm2_per_s": self.diffusion.scaled(CM2_PER_S).isotropic.to_dict(),
+            "mobility_cm2_per_Vs": self.mobility.to_dict(),
+            "mobility_isotropic_cm2_per_Vs": self.mobility.isotropic.to_dict(),
+            "principal": principal(self.diffusion.value * CM2_PER_S),
+            "msd": self.msd_missing,
+        }
+        if self.msd is not None:
+            found["msd"] = {
+                "diffusion_cm2_per_s": self.msd.diffusion.scaled(CM2_PER_S).to_dict(),
+                "diffusion_isotropic_cm2_per_s": self.msd.diffusion.scaled(CM2_PER_S).isotropic.to_dict(),
+                "correlation_factor": self.msd.correlation.to_dict(),
+                "lags_fs": [self.msd.first_lag, self.msd.last_lag],
+                "plateau": self.msd.plateau,
+                "n_units": self.msd.n_units,
+                "curve": {
+                    "lag_fs": self.msd.lags.tolist(),
+                    "diffusion_cm2_per_s": (self.msd.curve * CM2_PER_S).tolist(),
+                    "error_cm2_per_s": (self.msd.curve_error * CM2_PER_S).tolist(),
+                },
+            }
+        return found
+
+
+def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samples: int = 1000) -> Transport:
+    """Rates, diffusion and mobility of the runs at one temperature.
+
+    The error of the rate route draws every class's rate from its gamma distribution (Poisson counts), widened by the
+    dispersion of the counts over replicas and blocks; that of the MSD route bootstraps replicas and blocks. Without
+    hops the diffusion is zero and its interval an upper limit.
+    """
+    rates = catalogue.rates(temperature)
+    time = catalogue.carrier_time(temperature)
+    dispersion = _dispersion(catalogue, temperature)
+    rng = np.random.default_rng(seed)
+    classes = catalogue.classes
+    jumps = {key: jump for key, jump in jump_rates(catalogue, temperature).items() if jump[0]}
+    value = diffusion_from_rates(classes, {key: n / t for key, (n, t) in jumps.items()})
+    if not jumps:  # what the shortest class could still do unseen
+        jumps = {(classes.pathways[0].name, kind): (0, time) for kind in set(classes.pathways[0].ends)}
+    network = _network(classes, list(jumps))
+    counts, times = np.array(list(jumps.values()), dtype=float).T
+    # a rate given its count is gamma distributed (Jeffreys' half added to a seen count); its variance is widened
+    shape = np.where(counts > 0, counts + 0.5, 1.0) / dispersion
+    drawn = rng.gamma(shape, dispersion / times, size=(n_samples, len(counts)))
+    samples = [_diffusion(network, rates_of_sample, len(classes.site_kinds)) for rates_of_sample in drawn]
+    found, missing = None, ""
+    try:
+        found = short_lag_diffusion(walks(catalogue, temperature), memory=catalogue.return_time, seed=seed)
+    except AnalysisError as error:
+        missing = str(error)
+    n_hops = sum(len(r.table) for r in catalogue.replicas if r.temperature == temperature)
+    return Transport(temperature, n_hops, time, rates, dispersion, Estimate(value, np.array(samples)), found, missing)
+
+
+def walks(catalogue: Catalogue, temperature: float) -> list[Walk]:
+    """One walk per carrier and replica at a temperature."""
+    found = []
+    for r in catalogue.replicas:
+        if r.temperature != temperature:
+            continue
+        for carrier in range(r.n_carriers):
+            hops = [hop for hop in r.table.hops if hop.carrier == carrier]
+            times = np.array([hop.time for hop in hops])
+            found.append(Walk(times, np.array([hop.vector for hop in hops]).reshape(-1, 3), r.table.duration))
+    return found
+
+
+Jump = tuple[str, int]  # class name and the kind of site the hop starts from
+
+
+def jump_rates(catalogue: Catalogue, temperature: float) -> dict[Jump, tuple[int, float]]:
+    """Hops of each class from each kind of site and the carrier time (fs) spent on sites of that kind."""
+    classes = catalogue.classes
+    kinds = set(classes.site_kinds.values())
+    total = catalogue.carrier_time(temperature)
+    counts: dict[Jump, int] = {(p.name, kind): 0 for p in classes for kind in set(p.ends)}
+    spent: dict[int, float] = defaultdict(float)
+    for r in catalogue.replicas:
+        if r.temperature != temperature:
+            continue
+        for carrier in range(r.n_carriers):
+            last_time, kind = 0.0, None
+            for hop in (h for h in r.table.hops if h.carrier == carrier):
+                for leg, name in zip(hop.legs, hop.pathway.split(" + "), strict=True):
+                    counts[name, classes.site_kinds[leg[0]]] += 1
+                kind = classes.site_kinds[hop.legs[0][0]]
+                spent[kind] += hop.time - last_time
+                last_time, kind = hop.time, classes.site_kinds[hop.legs[-1][1]]
+            if kind is not None:
+                spent[kind] += r.table.duration - last_time
+    if len(kinds) == 1:
+        return {key: (n, total) for key, n in counts.items()}
+    # kinds never visited: their rates cannot matter, any time does
+    return {(name, kind): (n, spent[kind] or total) for (name, kind), n in counts.items()}
+
+
+def diffusion_from_rates(classes: PathwaySet, rates: dict[Jump, float]) -> np.ndarray:
+    """Exact diffusion tensor (3, 3), Angstrom^2/fs, of the random walk with these total rates (1/fs) per class and
+    start.
+
+    With the stationary occupation p of the primitive cell's sites and the corrector chi that makes x + chi(site) a
+    martingale (L chi = -drift), D = 1/2 sum_s p_s sum_hops w (d + chi_end - chi_start) (x) (same). For equivalent
+    sites with inversion chi vanishes and D = 1/2 sum_c Gamma_c <d d^T>.
+    """
+    return _diffusion(_network(classes, list(rates)), np.array(list(rates.values())), len(classes.site_kinds))
+
+
+def _network(classes: PathwaySet, jumps: Sequence[Jump]) -> tuple[np.ndarray, ...]:
+    """Every hop of the primitive cell with one of these jumps: its jump (h,), start and end site (h,), vector (h, 3)
+    and share (h,) of the jump's total rate."""
+    index = {s: n for n, s in enumerate(sorted(classes.site_kinds))}
+    n_sites = Counter(classes.site_kinds.values())
+    rows = []
+    for number, (name, kind) in enumerate(jumps):
+        pathway = classes.by_name[name]
+        starting = [n for n, key in enumerate(pathway.members) if classes.site_kinds[key[0]] == kind]
+        for n in starting:
+            a, b = pathway.members[n][:2]
+            rows.append((number, index[a], index[b], *pathway.vectors[n], n_sites[kind] / len(starting)))
+    table = np.array(rows).reshape(-1, 7)
+    return table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2].astype(int), table[:, 3:6], table[:, 6]
+
+
+def _diffusion(network: tuple[np.ndarray, ...], rates: np.ndarray, n_sites: int) -> np.ndarray:
+    jump, start, end, vectors, share = network
+    w = rates[jump] * share
+    if not w.any():
+        return np.zeros((3, 3))
+    generator = np.zeros((n_sites, n_sites))
+    np.add.at(generator, (start, end), w)
+    np.add.at(generator, (start, start), -w)
+    drift = np.zeros((n_sites, 3))
+    np.add.at(drift, start, w[:, None] * vectors)
+    chi = np.linalg.lstsq(generator, -drift, rcond=None)[0]
+    step = vectors + chi[end] - chi[start]
+    return 0.5 * np.einsum("h,ha,hb->ab", _stationary(generator)[start] * w, step, step)
+
+
+def _stationary(generator: np.ndarray) -> np.ndarray:
+    """Stationary occupation (s,) of a rate matrix (s, s) with rows summing to zero; the most even one if several."""
+    n = len(generator)
+    p = np.linalg.lstsq(np.vstack([generator.T, np.ones(n)]), np.r_[np.zeros(n), 1.0], rcond=None)[0]
+    return np.clip(p, 0, None) / np.clip(p, 0, None).sum()
+
+
+def _dispersion(catalogue: Catalogue, temperature: float) -> float:
+    """Variance over mean of hop counts in pieces of equal expectation, at least 1; 1 when too few hops to tell."""
+    pieces = []
+    found = walks(catalogue, temperature)
+    n_hops = sum(len(w.times) for w in found)
+    per_walk = max(1, min(16 // len(found), n_hops // (5 * len(found))))
+    for walk in found:
+        pieces += [(len(block.times), block.duration) for block in walk.blocks(per_walk)]
+    counts, times = np.array(pieces, dtype=float).T
+    if len(pieces) < 4 or n_hops < 20:
+        return 1.0
+    expected = n_hops * times / times.sum()
+    return max(1.0, float(np.sum((counts - expected) ** 2 / expected) / (len(pieces) - 1)))
+
+
+# ----------------------------------------------------------------------------------------- derived quantities
+
+
+def mobility(diffusion: Estimate, temperature: float) -> Estimate:
+    """|q| D / (k_B T), cm^2/(V s), of a single charge; `diffusion` in Angstrom^2/fs, `temperature` in K."""
+    return diffusion.scaled(CM2_PER_S / (BOLTZMANN * temperature))
+
+
+def symmetrised(tensor: np.ndarray, point_group: np.ndarray) -> np.ndarray:
+    """Tensor (3, 3) averaged over Cartesian rotations (o, 3, 3)."""
+    return np.einsum("oab,bc,odc->ad", point_group, tensor, point_group) / len(point_group)
+
+
+def principal(tensor: np.ndarray) -> dict:
+    """Eigenvalues of a symmetric tensor, descending, their axes (rows), and the ratio of largest to smallest."""
+    values, axes = np.linalg.eigh((tensor + tensor.T) / 2)
+    values, axes = values[::-1], axes.T[::-1]
+    anisotropy = float(values[0] / values[2]) if values[2] > 0 else None
+    return {"values": values.tolist(), "axes": axes.tolist(), "anisotropy": anisotropy}
+
+
+def along(tensor: np.ndarray, directions: Sequence[Sequence[float]]) -> np.ndarray:
+    """n^T D n for each Cartesian direction (k, 3), for polar plots; (k,)."""
+    n = np.asarray(directions, dtype=float)
+    n = n / np.linalg.norm(n, axis=1, keepdims=True)
+    return np.einsum("ka,ab,kb->k", n, tensor, n)
