@@ -1,0 +1,195 @@
+"""The model file: what a network is, what it has seen, and its arrays.
+
+Layout: one line of JSON (the header), then the arrays end to end as raw little-endian bytes in the order the header
+lists them. No pickle, so a foreign file can be read without running anything in it. Suffix `.leopold`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from leopold_model import __version__
+from leopold_model.graph import Edges, edge_vectors
+from leopold_model.network import Outputs, Spec, evaluate
+
+FORMAT = "leopold-model"
+FORMAT_VERSION = 1
+
+
+class ModelError(ValueError):
+    """A model file that cannot be read, or a structure it cannot serve; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network.
+
+    `spec` static architecture, `params` pytree of arrays, `references` (n_species,) float64 eV, the energy of one atom
+    of each species, to be added to the network's energies; `header` what the file says besides: `carrier`,
+    `n_carriers`, `dataset`, `settings`, `temperatures` [lowest, highest] K, `pathways` {name: count}, `versions`,
+    `units`, `training`.
+    """
+
+    spec: Spec
+    params: dict
+    references: np.ndarray
+    header: dict = field(default_factory=dict)
+
+    @property
+    def cutoff(self) -> float:
+        return self.spec.cutoff
+
+    @property
+    def carrier(self) -> str:
+        return self.header.get("carrier", "electron")
+
+    @property
+    def n_carriers(self) -> int:
+        return int(self.header.get("n_carriers", 1))
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.params["embedding"].dtype
+
+    def astype(self, dtype) -> Model:
+        """The same model with its arrays in float32 or float64."""
+        return replace(self, params=jax.tree.map(lambda x: jnp.asarray(x, dtype), self.params))
+
+    def species_index(self, numbers) -> np.ndarray:
+        """Index into `spec.elements` of each atomic number, (n,) int32; ModelError naming a species it has not seen."""
+        return species_index(self.spec.elements, numbers)
+
+    def reference_energy(self, species) -> float:
+        """Sum of the species' reference energies, eV: constant for a composition."""
+        return float(self.references[np.asarray(species)].sum())
+
+    def evaluate(self, positions, cell, edges: Edges, species, charge) -> Outputs:
+        """One compiled evaluation in the model's dtype; the energy is relative to the references (see `Outputs`).
+
+        Vectors are formed in float64 before they are rounded to the model's dtype, so large cells keep their digits.
+        """
+        return _evaluate(self.spec, self.params, jnp.asarray(positions, float), jnp.asarray(cell, float), edges,
+                         jnp.asarray(species), jnp.asarray(charge))  # fmt: skip
+
+    def energy_forces(self, positions, cell, edges: Edges, species, charge) -> tuple[float, np.ndarray, np.ndarray]:
+        """Total energy (eV, references included), forces (n, 3) eV/Angstrom and occupations (n, 2)."""
+        out = self.evaluate(positions, cell, edges, species, charge)
+        return float(out.energy) + self.reference_energy(species), np.asarray(out.forces), np.asarray(out.occupations)
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluate(spec, params, positions, cell, edges, species, charge) -> Outputs:
+    vectors = edge_vectors(positions, cell, edges).astype(params["embedding"].dtype)
+    return evaluate(params, spec, vectors, edges.senders, edges.receivers, edges.mask, species, charge)
+
+
+def species_index(elements, numbers) -> np.ndarray:
+    """Position of each atomic number in `elements` (ascending); ModelError naming those that are absent."""
+    elements, numbers = np.asarray(elements), np.asarray(numbers)
+    unseen = sorted(set(numbers.tolist()) - set(elements.tolist()))
+    if unseen:
+        from ase.data import chemical_symbols as symbols
+
+        raise ModelError(
+            f"species {', '.join(symbols[z] for z in unseen)} not in this model, which was trained on "
+            f"{', '.join(symbols[z] for z in elements)}: train on frames that hold every species"
+        )
+    return np.searchsorted(elements, numbers).astype(np.int32)
+
+
+def save_model(path: str | Path, model: Model) -> None:
+    """Write `model`; arrays keep their dtype. Replaces the file in one step, so a killed job leaves no half of one."""
+    flat = traverse_util.flatten_dict(_listed(model.params), sep="/")
+    arrays = {"references": np.asarray(model.references, dtype=float), **{k: np.asarray(v) for k, v in flat.items()}}
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "package": __version__,
+        "variant": "default",
+        "spec": asdict(model.spec),
+        **model.header,
+        "arrays": [[name, a.dtype.newbyteorder("<").str, list(a.shape)] for name, a in arrays.items()],
+    }
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as handle:
+        handle.write(json.dumps(header).encode() + b"\n")
+        for a in arrays.values():
+            handle.write(np.ascontiguousarray(a, dtype=a.dtype.newbyteorder("<")).tobytes())
+    part.replace(path)
+
+
+def read_header(path: str | Path) -> dict:
+    """The JSON header alone."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"model file {str(path)!r} does not exist")
+    with open(path, "rb") as handle:
+        return _header(path, handle.readline(10_000_000))
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model; ModelError when the file is foreign, damaged, or written by a newer version."""
+    path = Path(path)
+    header = read_header(path)
+    data = path.read_bytes()
+    offset, arrays = data.index(b"\n") + 1, {}
+    for name, dtype, shape in header.pop("arrays"):
+        size = int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
+        if offset + size > len(data):
+            raise ModelError(f"{path} is cut short: array {name!r} is missing. Copy the file again")
+        arrays[name] = np.frombuffer(data, dtype, count=int(np.prod(shape, dtype=int)), offset=offset).reshape(shape)
+        offset += size
+    if offset != len(data):
+        raise ModelError(f"{path} has {len(data) - offset} bytes too many: it is damaged. Copy the file again")
+    references = arrays.pop("references").copy()
+    params = _unlisted(traverse_util.unflatten_dict({k: jnp.asarray(v) for k, v in arrays.items()}, sep="/"))
+    known = {f.name for f in fields(Spec)}
+    spec: dict = {k: tuple(v) if isinstance(v, list) else v for k, v in header.pop("spec").items()}
+    if set(spec) != known:
+        raise ModelError(
+            f"{path}: architecture keys {sorted(set(spec) ^ known)} do not fit this version: update leopold"
+        )
+    for key in ("format", "format_version", "package", "variant"):
+        header.pop(key, None)
+    return Model(Spec(**spec), params, references, header)
+
+
+def _header(path: Path, line: bytes) -> dict:
+    try:
+        header = json.loads(line)
+        if header["format"] != FORMAT:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+        raise ModelError(f"{path} is not a LEOPOLD model file (.leopold, written by `leopold train`)") from None
+    if header["format_version"] > FORMAT_VERSION:
+        raise ModelError(
+            f"{path} has model format {header['format_version']} (leopold {header.get('package')}), newer than "
+            f"{FORMAT_VERSION}: update leopold"
+        )
+    if header.get("variant") != "default":
+        raise ModelError(f"{path} holds the variant {header.get('variant')!r}, unknown to this version: update leopold")
+    return header
+
+
+def _listed(tree):
+    """Lists as dicts with zero-padded keys, which flatten to sorted names."""
+    if isinstance(tree, list | tuple):
+        return {f"#{k:03d}": _listed(v) for k, v in enumerate(tree)}
+    return {k: _listed(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
+
+
+def _unlisted(tree):
+    if not isinstance(tree, dict):
+        return tree
+    if tree and all(k.startswith("#") for k in tree):
+        return [_unlisted(tree[k]) for k in sorted(tree)]
+    return {k: _unlisted(v) for k, v in tree.items()}

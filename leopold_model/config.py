@@ -1,0 +1,166 @@
+"""Schemas of every YAML file `leopold` reads. An unknown key is refused and the nearest valid name is given."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key, the value and the remedy."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class NetworkConfig(_Section):
+    """Architecture of the `default` variant (O(3) parity, all periodic images, smooth cut-off)."""
+
+    cutoff: float = Field(5.0, gt=0, description="Angstrom")
+    layers: int = Field(3, ge=1)
+    scalars: int = Field(32, ge=1, description="channels of 0e per hidden layer")
+    vectors: int = Field(8, ge=1, description="channels of 1o per hidden layer")
+    n_radial: int = Field(8, ge=1, description="Bessel functions")
+    radial_hidden: tuple[int, ...] = Field(
+        (), description="hidden widths of the radial network; none: linear in the basis"
+    )
+    head_hidden: int = Field(32, ge=1)
+    ensemble: int = Field(1, ge=1, description="readout heads of a shallow ensemble")
+
+
+class LossWeights(_Section):
+    """Weight of each term of the loss; every term is per atom, residuals in eV, eV/Angstrom, e."""
+
+    energy: float = Field(1.0, ge=0)
+    forces: float = Field(1.0, ge=0)
+    stress: float = Field(0.0, ge=0)
+    occupations: float = Field(1.0, ge=0)
+    moments: float = Field(1.0, ge=0)
+    total_moment: float = Field(0.01, ge=0)
+    hop_frames: float = Field(1.0, gt=0, description="factor on frames taken from hops")
+
+
+class CrossingConfig(_Section):
+    """Frames near a crossing that are learned with both charge states (see `crossings`)."""
+
+    lag: int = Field(3, ge=0, description="steps after a move of the carrier that are also told its old site")
+    sharing: float = Field(0.5, gt=0, description="moment of the second site over the first: told either of them")
+
+
+class TrainConfig(_Section):
+    """`leopold train CONFIG`: frames in, model out."""
+
+    kind: Literal["train"] = "train"
+    frames: str = Field("frames.h5", description="training frames")
+    validation: str | None = Field(None, description="validation frames; None: split the last fraction of every run")
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    test: str | None = Field(None, description="a held-out run, evaluated once at the end")
+    initial_model: str | None = Field(None, description="model to start from")
+    output: str = "model.leopold"
+    network: NetworkConfig = NetworkConfig()
+    loss: LossWeights = LossWeights()
+    crossings: CrossingConfig = CrossingConfig()
+    epochs: int = Field(200, ge=1)
+    batch_size: int = Field(2, ge=1)
+    optimiser: Literal["adamw", "muon"] = "muon"
+    learning_rate: float = Field(0.02, gt=0)
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    clip_norm: float = Field(10.0, gt=0)
+    patience: int | None = Field(None, description="epochs without improvement before stopping")
+    seed: int = Field(0, ge=0)
+    dtype: Literal["float32", "float64"] = "float32"
+    max_wall_seconds: float | None = Field(None, gt=0, description="checkpoint and stop with exit code 10 before this")
+    checkpoint_every: int = Field(20, ge=1, description="epochs")
+
+
+class GuardConfig(_Section):
+    """Limits beyond which dynamics stops with a typed status and keeps its last good block."""
+
+    max_temperature_factor: float = Field(4.0, gt=1, description="instantaneous over target temperature")
+    min_distance: float = Field(0.9, gt=0, description="Angstrom")
+    min_moment: float = Field(0.1, ge=0, description="largest moment below this for a block: carrier lost")
+
+
+class WindowConfig(_Section):
+    """Full-resolution structures kept around each candidate crossing."""
+
+    half_width: float = Field(30.0, gt=0, description="fs before and after the change of charge state")
+    stride: float = Field(5.0, gt=0, description="fs")
+    max_windows: int = Field(200, ge=0, description="per trajectory; later ones are counted, not kept")
+
+
+class MDConfig(_Section):
+    """`leopold md CONFIG`: model and start structures in, per-step carrier track, hop windows and H5MD out."""
+
+    kind: Literal["md"] = "md"
+    model: str = "model.leopold"
+    structures: str = Field("start.h5", description="start frames with carrier_sites; used cyclically over replicas")
+    ensemble: Literal["nve", "langevin", "nose-hoover"] = "langevin"
+    temperatures: tuple[Annotated[float, Field(gt=0)], ...] = Field((300.0,), min_length=1, description="K")
+    replicas: int = Field(1, ge=1, description="per temperature")
+    timestep: float = Field(1.0, gt=0, description="fs")
+    steps: int = Field(1000, ge=1, description="production steps per replica")
+    equilibration: int = Field(0, ge=0, description="steps discarded before production")
+    friction: float = Field(0.002, gt=0, description="1/fs, Langevin")
+    thermostat_time: float = Field(100.0, gt=0, description="fs, Nose-Hoover")
+    charge_update: Literal["hysteresis", "published"] = "hysteresis"
+    hysteresis: float = Field(0.1, ge=0, lt=1, description="moment lead, relative, a site needs to take the carrier")
+    stride: int = Field(50, ge=1, description="steps between stored frames")
+    n_tracked: int = Field(6, ge=2, description="largest moments stored every step")
+    window: WindowConfig = WindowConfig()
+    guards: GuardConfig = GuardConfig()
+    skin: float = Field(0.8, gt=0, description="Angstrom")
+    block: int = Field(100, ge=1, description="steps between checks")
+    seed: int = Field(0, ge=0)
+    dtype: Literal["float32", "float64"] = "float32"
+    trajectory: str = "trajectory.h5"
+    track: str = "track.h5"
+    max_wall_seconds: float | None = Field(None, gt=0)
+
+
+KINDS: dict[str, type[_Section]] = {"train": TrainConfig, "md": MDConfig}
+
+
+def parse(data: dict, schema: type[_Section], where: str = "configuration"):
+    """`data` as a validated `schema`; every fault in it is listed in one ConfigError."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: expected a mapping of keys to values, got {type(data).__name__}")
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {_explain(item, schema)}" for item in error.errors())) from None
+
+
+def load(path: str | Path, kind: str | None = None):
+    """Read a YAML file as the schema named by `kind` or by its own `kind` key."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"configuration file {str(path)!r} does not exist")
+    try:
+        data = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    kind = kind or (data.get("kind") if isinstance(data, dict) else None)
+    if kind not in KINDS:
+        raise ConfigError(f"{path}: kind = {kind!r}; add 'kind: ' followed by one of {', '.join(KINDS)}")
+    return parse(data, KINDS[kind], where=str(path))
+
+
+def _explain(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{key} = {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+    names: list[str] = list(schema.model_fields)
+    for part in item["loc"][:-1]:
+        names = list(schema.model_fields[str(part)].annotation.model_fields)  # type: ignore[union-attr]
+    near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(names)}"
+    return f"unknown key {key!r}: {hint}"

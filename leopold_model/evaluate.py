@@ -1,0 +1,194 @@
+"""Errors of a model on labelled frames: `leopold evaluate MODEL FRAMES --json`.
+
+The charge state given to the network is the frame's own (`carrier_sites`); the carrier site counts as right when the
+atoms with the largest predicted moments are those sites. A label a frame lacks is left out of that error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import click
+import jax
+import numpy as np
+
+from leopold_model.charge import spin_moments
+from leopold_model.checkpoint import Model, ModelError, load_model
+from leopold_model.dataset import Bucket, DataError, buckets
+from leopold_model.frames import Frame, FrameError, carrier_sites, read_frames
+from leopold_model.loss import predict
+
+UNITS = {"energy": "eV", "energy_per_atom": "eV", "forces": "eV/Angstrom", "occupations": "e", "moments": "mu_B"}
+PAIR_GRID = 512
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one frame: `energy` eV (references included), `forces` (n, 3), `stress` (3, 3)
+    eV/Angstrom^3, `occupations` (n, 2)."""
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray
+    occupations: np.ndarray
+
+    @property
+    def moments(self) -> np.ndarray:
+        return spin_moments(self.occupations)
+
+
+@partial(jax.jit, static_argnums=1)
+def _predict(params, spec, batch: Bucket):
+    out = predict(params, spec, batch)
+    return out.energy, out.forces, out.virial, out.occupations
+
+
+def _batch(data: Bucket, rows) -> Bucket:
+    """Some rows of a bucket, pair lists padded to a coarse grid: other sets of such frames share the compilation."""
+    spare = -data.senders.shape[1] % PAIR_GRID
+
+    def take(name, a):
+        a = a[rows]
+        on_pairs = name in ("vectors", "senders", "receivers", "edge_mask")
+        return np.pad(a, [(0, 0), (0, spare)] + [(0, 0)] * (a.ndim - 2)) if on_pairs else a
+
+    return Bucket(**{f.name: take(f.name, getattr(data, f.name)) for f in fields(data)})
+
+
+def predictions(model: Model, frames: Sequence[Frame], batch_size: int = 8) -> list[Prediction]:
+    """The model's answer for every frame, in the model's dtype."""
+    species = [model.species_index(f.numbers) for f in frames]
+    groups = buckets(frames, species, model.references, model.cutoff, model.dtype)
+    return predict_buckets(model, frames, groups, batch_size)
+
+
+def predict_buckets(model: Model, frames: Sequence[Frame], groups, batch_size: int = 8) -> list[Prediction]:
+    """As `predictions`, from buckets already made (training reuses its own)."""
+    answers: list[Prediction] = [None] * len(frames)  # type: ignore[list-item]
+    for data, members in groups:
+        data = jax.tree.map(np.asarray, data)
+        for start in range(0, len(members), batch_size):
+            # the last batch repeats its first row, so that every batch has one shape
+            rows = np.minimum(np.arange(start, start + batch_size), len(members) - 1)
+            answer = _predict(model.params, model.spec, _batch(data, rows))
+            energy, forces, virial, occupations = (np.asarray(x) for x in answer)
+            for b, k in enumerate(members[start : start + batch_size]):
+                f = frames[k]
+                reference = model.reference_energy(model.species_index(f.numbers))
+                volume = abs(np.linalg.det(f.cell))
+                answers[k] = Prediction(
+                    float(energy[b]) + reference, forces[b, : len(f)], virial[b] / volume, occupations[b, : len(f)]
+                )
+    return answers
+
+
+def errors(frames: Sequence[Frame], answers: Sequence[Prediction]) -> dict:
+    """The JSON object of `leopold evaluate`: for each quantity `rmse`, `max` and `unit`, and the carrier-site accuracy.
+
+    A quantity no frame has a label for is null.
+    """
+    residuals: dict[str, list] = {name: [] for name in UNITS}
+    sites = []
+    for f, p in zip(frames, answers, strict=True):
+        if np.isfinite(f.energy):
+            residuals["energy"].append(p.energy - f.energy)
+            residuals["energy_per_atom"].append((p.energy - f.energy) / len(f))
+        if f.forces is not None:
+            residuals["forces"].append((p.forces - f.forces).ravel())
+        if f.occupations is not None:
+            residuals["occupations"].append((p.occupations - f.occupations).ravel())
+        if f.spin_moments is not None:
+            residuals["moments"].append(p.moments - f.spin_moments)
+        if f.carrier_sites:
+            # where the label has the carrier, which near a crossing need not be where the network was told it is
+            n, moments = len(f.carrier_sites), f.spin_moments
+            true = f.carrier_sites if moments is None else carrier_sites(moments, n)
+            sites.append(carrier_sites(p.moments, n) == true)
+    return {
+        **{name: _summary(values, UNITS[name]) for name, values in residuals.items()},
+        "carrier_site_accuracy": float(np.mean(sites)) if sites else None,
+        "n_frames": len(frames),
+    }
+
+
+def _summary(values: list, unit: str) -> dict | None:
+    if not values:
+        return None
+    flat = np.concatenate([np.atleast_1d(v) for v in values])
+    return {"rmse": float(np.sqrt(np.mean(flat**2))), "max": float(np.abs(flat).max()), "unit": unit}
+
+
+def evaluate_frames(model: Model, frames: Sequence[Frame]) -> tuple[dict, list[Prediction]]:
+    """Errors and predictions; DataError for an empty set, frames without a charge state, or of another carrier."""
+    if not frames:
+        raise DataError("no frames to evaluate: the file is empty")
+    for k, f in enumerate(frames):
+        if len(f.carrier_sites) != model.n_carriers:
+            raise DataError(
+                f"frame {k} has carrier_sites {f.carrier_sites}, the model was trained with {model.n_carriers} "
+                "carrier(s): the network must be told where each one sits"
+            )
+        if f.carrier != model.carrier:
+            raise DataError(
+                f"frame {k} holds an {f.carrier} carrier, the model was trained on {model.carrier} carriers"
+            )
+    answers = predictions(model, frames)
+    return errors(frames, answers), answers
+
+
+def save_predictions(path: str | Path, answers: Sequence[Prediction]) -> None:
+    """Arrays end to end, `n_atoms` (F,) to cut them: energy, stress by frame; forces, occupations, moments by atom."""
+    np.savez_compressed(
+        path,
+        n_atoms=np.array([len(p.forces) for p in answers]),
+        energy=np.array([p.energy for p in answers]),
+        stress=np.stack([p.stress for p in answers]),
+        forces=np.concatenate([p.forces for p in answers]),
+        occupations=np.concatenate([p.occupations for p in answers]),
+        moments=np.concatenate([p.moments for p in answers]),
+    )
+
+
+@click.command()
+@click.argument("model", type=click.Path(dir_okay=False))
+@click.argument("frames", type=click.Path(dir_okay=False))
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
+@click.option(
+    "--predictions", "output", type=click.Path(dir_okay=False), help="Write per-frame arrays to this .npz file."
+)
+def command(model, frames, dtype, as_json, output):
+    """Errors of MODEL on the labelled FRAMES (.h5, .xyz)."""
+    from leopold_model.selftest import UnsoundJax, require_sound_jax
+
+    try:
+        require_sound_jax()
+        report, answers = evaluate_frames(load_model(model).astype(dtype), read_frames(frames))
+    except (FrameError, ModelError, DataError, UnsoundJax) as error:
+        raise click.ClickException(str(error)) from None
+    if output:
+        save_predictions(output, answers)
+    if as_json:
+        json.dump(report, sys.stdout)
+        click.echo()
+    else:
+        click.echo(table(report))
+
+
+def table(report: dict) -> str:
+    """The report as text, in meV and mu_B."""
+    lines = [f"{report['n_frames']} frames", f"{'':18s}{'RMSE':>12s}{'max':>12s}"]
+    for name, unit in UNITS.items():
+        if report[name] is not None:
+            factor, label = (1e3, "m" + unit) if unit.startswith("eV") else (1.0, unit)
+            lines.append(
+                f"{name:18s}{report[name]['rmse'] * factor:12.4g}{report[name]['max'] * factor:12.4g}  {label}"
+            )
+    if report["carrier_site_accuracy"] is not None:
+        lines.append(f"carrier site right in {100 * report['carrier_site_accuracy']:.1f} % of frames")
+    return "\n".join(lines)

@@ -1,0 +1,95 @@
+"""`leopold hops`: committed hops and pathway classes of a carrier track."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.io import read
+
+from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.catalogue import Catalogue, build_catalogue
+from leopold_model.analysis.sites import Host, host_from_dynamics, host_from_structure
+from leopold_model.tracks import TrackError, TrackFile, read_track
+
+
+@click.command("hops")
+@click.argument("trajectory", type=click.Path(path_type=Path))
+@click.option("--host", type=click.Path(path_type=Path), help="Perfect crystal, in the orientation of the run.")
+@click.option("--species", help="Element that carries the charge; taken from the track if not given.")
+@click.option("--tau-min", type=float, default=50.0, show_default=True, help="Shortest stay that counts, fs.")
+@click.option("--cutoff", type=float, default=7.0, show_default=True, help="Longest pathway to list, Angstrom.")
+@click.option("--json", "as_json", is_flag=True, help="The whole catalogue as one JSON object.")
+def command(trajectory, host, species, tau_min, cutoff, as_json):
+    """Hops along TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), by symmetry-inequivalent pathway."""
+    try:
+        track = read_track(trajectory)
+        species = species or carrier_species(track)
+        crystal = host_of(track, species) if host is None else read_host(host, species)
+        catalogue = build_catalogue(track, crystal, cutoff, tau_min, run=str(trajectory.name))
+    except (TrackError, AnalysisError) as error:
+        raise SystemExit(f"leopold hops: {error}") from None
+    click.echo(json.dumps(catalogue.to_dict()) if as_json else table(catalogue))
+
+
+def carrier_species(track: TrackFile) -> str:
+    """The element that held the carriers most of the time."""
+    leading: Counter[int] = Counter()
+    for replica in track.replicas:
+        sites, steps = np.unique(replica.sites[:, : track.n_carriers], return_counts=True)
+        for site, count in zip(sites, steps, strict=True):
+            leading[int(track.numbers[site])] += int(count)
+    if not leading:
+        raise TrackError("the track is empty (0 steps): no production step was recorded; run longer")
+    return chemical_symbols[leading.most_common(1)[0][0]]
+
+
+def host_of(track: TrackFile, species: str) -> Host:
+    """The crystal behind the mean (or else the first) structure of the run, symmetrised."""
+    first = track.replicas[0]
+    positions = first.positions if first.mean_positions is None else first.mean_positions
+    try:
+        return host_from_dynamics(track.numbers, positions, first.cell, sublattice=species)
+    except AnalysisError as error:
+        raise AnalysisError(f"{error} with --host") from None
+
+
+def read_host(path: Path, species: str) -> Host:
+    """The host from any structure file ASE reads; initial moments in it are the host's magnetic order."""
+    try:
+        atoms: Atoms = read(path)  # type: ignore[assignment]
+    except Exception as error:  # ASE raises a dozen kinds
+        raise AnalysisError(f"--host {path}: not a readable structure file ({error})") from None
+    moments = atoms.get_initial_magnetic_moments()
+    return host_from_structure(
+        atoms.numbers,
+        atoms.positions,
+        atoms.cell.array,
+        sublattice=species,
+        moments=moments if np.any(moments) else None,
+    )
+
+
+def table(catalogue: Catalogue) -> str:
+    """The catalogue as plain text; rates in 1/ps with 95 % intervals."""
+    host = catalogue.host
+    lines = [catalogue.summary, f"host {host.space_group}, {len(host.numbers)} atoms per primitive cell"]
+    lines.append(f"tau_min {catalogue.tau_min:g} fs, back-hops within {catalogue.return_time:g} fs")
+    lines.append("hops by tau_min (fs): " + ", ".join(f"{t:g}: {n}" for t, n in catalogue.tau_table.items()))
+    width = max((len(p.name) for p in catalogue.pathways), default=8)
+    for temperature in catalogue.temperatures:
+        lines += ["", f"{temperature:g} K, {catalogue.carrier_time(temperature) / 1e3:.1f} ps of carrier time"]
+        lines.append(f"{'pathway':{width}}  {'hops':>6}  {'rate 1/ps':>9}  95 % interval")
+        for name, rate in catalogue.rates(temperature).items():
+            low, high = (x * 1e3 for x in (rate.low, rate.high))
+            text = f"{low:.3g} - {high:.3g}" if rate.count else f"< {high:.3g}"
+            lines.append(f"{name:{width}}  {rate.count:6d}  {rate.rate * 1e3:9.3g}  {text}")
+    folded = [p.name for p in catalogue.pathways if p.resolvable == 0]
+    if folded:
+        lines += ["", "this supercell cannot show: " + ", ".join(folded)]
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""The loss: energy, forces, virial, occupations and moments, every term per atom and a mean over frames.
+
+With residuals D: energy (DE/N)^2; forces |DF|^2/3; stress |DW|^2/9 of the virial per atom; occupations D^2 of n_up,
+n_down and of their sum; moments D^2 of n_up - n_down; total moment (sum D(n_up - n_down)/N)^2. These are the terms of
+LEOPOLD's loss divided by N^2. Units eV, eV/Angstrom, e, mu_B.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+
+from leopold_model.config import LossWeights
+from leopold_model.dataset import Bucket
+from leopold_model.network import Outputs, Spec, evaluate
+
+
+def predict(params, spec: Spec, batch: Bucket) -> Outputs:
+    """Outputs of B frames at once: one flat graph of B n atoms, reshaped back; the leading axis of each is B.
+
+    `energy` (B,), `forces` (B, n, 3), `occupations` (B, n, 2), `atomic_energies` (B, n), `virial` (B, 3, 3).
+    """
+    B, n = batch.species.shape
+    offset = (jnp.arange(B, dtype=jnp.int32) * n)[:, None]
+    out = evaluate(
+        params,
+        spec,
+        batch.vectors.reshape(-1, 3),
+        (batch.senders + offset).reshape(-1),
+        (batch.receivers + offset).reshape(-1),
+        batch.edge_mask.reshape(-1),
+        batch.species.reshape(-1),
+        batch.charge.reshape(-1),
+    )
+    atomic = out.atomic_energies.reshape(B, n) * batch.atom_mask
+    return replace(
+        out,
+        energy=atomic.sum(axis=1),
+        forces=out.forces.reshape(B, n, 3),
+        occupations=out.occupations.reshape(B, n, 2),
+        atomic_energies=atomic,
+        virial=jnp.einsum("bpi,bpj->bij", out.pair_gradient.reshape(B, -1, 3), batch.vectors),
+    )
+
+
+def loss(params, spec: Spec, weights: LossWeights, batch: Bucket) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Weighted mean over the frames of `batch`, and its terms; frames of weight 0 are padding."""
+    out = predict(params, spec, batch)
+    N, atom = batch.n_atoms, batch.atom_mask
+
+    def per_atom(squares, components):  # mean over real atoms and components, (B,)
+        return (squares.reshape(*atom.shape, -1).sum(axis=2) * atom).sum(axis=1) / (components * N)
+
+    n = out.occupations - batch.occupations
+    m = (n[..., 0] - n[..., 1]) * atom
+    terms = {
+        "energy": ((out.energy - batch.energy) / N) ** 2,
+        "forces": per_atom((out.forces - batch.forces) ** 2, 3),
+        "stress": (((out.virial - batch.virial) / N[:, None, None]) ** 2).sum(axis=(1, 2)) / 9 * batch.has_virial,
+        "occupations": per_atom(n**2, 2) + per_atom(n.sum(axis=2) ** 2, 1),
+        "moments": per_atom(m**2, 1),
+        "total_moment": (m.sum(axis=1) / N) ** 2,
+    }
+    share = batch.weight / jnp.maximum(batch.weight.sum(), 1e-12)
+    means = {name: (share * value).sum() for name, value in terms.items() if getattr(weights, name) > 0}
+    return sum(getattr(weights, name) * value for name, value in means.items()), means

@@ -1,0 +1,214 @@
+"""One block of dynamics: a compiled scan over steps during which nothing leaves the device.
+
+The state is what stands after a step's `first_half`: positions already at t, the force not yet known. Each step then is
+one evaluation at t, which gives energy, forces and occupations together. Positions, velocities and sums are float64,
+the network runs in its own dtype on pair vectors formed in float64.
+
+Pairs come from a candidate list (cutoff + skin, made on the host between blocks). Each step the pairs inside the cutoff
+are compacted into a list of fixed capacity, in the candidates' order, so the result does not depend on the skin. A step
+whose atoms have left half the skin, or whose pairs outgrow the capacity, is marked; the host then redoes the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from leopold_model.graph import neighbours
+from leopold_model.md_charge import next_carriers
+from leopold_model.md_integrators import ACCELERATION, KB, Integrator, degrees_of_freedom, kinetic_energy
+
+# (params, vectors (P, 3), senders, receivers, mask (P,), species (n,), charge (n,))
+# -> atomic energies (n,) eV, occupations (n, 2)
+Potential = Callable[..., tuple[jax.Array, jax.Array]]
+
+
+Array = Any  # numpy between blocks, traced inside them
+
+
+class State(NamedTuple):
+    """One replica: `positions` (n, 3) Angstrom, `velocities` (n, 3) Angstrom/fs, `carriers` (n_carriers,) atoms."""
+
+    positions: Array
+    velocities: Array
+    carriers: Array
+    bath: Array
+    step: Array
+
+
+class Candidates(NamedTuple):
+    """Pairs closer than cutoff + skin at `origin` (n, 3): `senders`, `receivers` (C,), `shifts` (C, 3) Angstrom."""
+
+    senders: Array
+    receivers: Array
+    shifts: Array
+    origin: Array
+    skin: Array
+
+
+class Fixed(NamedTuple):
+    """What one replica keeps: `cell` (3, 3), `kT` eV, `key` data of its random numbers, `reference` energy eV."""
+
+    cell: Array
+    kT: Array
+    key: Array
+    reference: Array
+
+
+class Rows(NamedTuple):
+    """What each of B steps gives; `distance` the shortest pair, `pairs` how many, `moved` the largest displacement
+    from the list's origin over half the skin."""
+
+    positions: Array
+    occupations: Array
+    carriers: Array
+    sites: Array
+    moments: Array
+    potential: Array
+    temperature: Array
+    conserved: Array
+    distance: Array
+    pairs: Array
+    moved: Array
+
+
+def candidates(positions, cell, pbc, cutoff: float, skin: float) -> Candidates:
+    """The candidate list in a canonical order, so that longer lists hold shorter ones in the same order."""
+    edges = neighbours(positions, cell, pbc, cutoff + skin)
+    i, j, shift = (np.asarray(x) for x in (edges.senders, edges.receivers, edges.shifts))
+    # a pair may come in either direction: sender <= receiver, and for an atom's own images the first non-zero shift > 0
+    leading = np.where(shift[:, 0] != 0, shift[:, 0], np.where(shift[:, 1] != 0, shift[:, 1], shift[:, 2]))
+    swap = (i > j) | ((i == j) & (leading < 0))
+    i, j, shift = np.where(swap, j, i), np.where(swap, i, j), np.where(swap[:, None], -shift, shift)
+    order = np.lexsort((*shift.T[::-1], j, i))
+    translation = shift[order].astype(float) @ np.asarray(cell, dtype=float)
+    return Candidates(
+        i[order].astype(np.int32), j[order].astype(np.int32), translation, np.array(positions), np.float64(skin)
+    )
+
+
+def padded(found: Candidates, capacity: int, cutoff: float) -> Candidates:
+    """The list with `capacity` rows; padding rows are pairs far outside any cutoff."""
+    extra = capacity - len(found.senders)
+    zeros = np.zeros(extra, np.int32)
+    far = np.tile([1e3 * cutoff, 0.0, 0.0], (extra, 1))
+    return found._replace(
+        senders=np.concatenate([found.senders, zeros]),
+        receivers=np.concatenate([found.receivers, zeros]),
+        shifts=np.concatenate([found.shifts, far]),
+    )
+
+
+def make_block(
+    potential: Potential,
+    integrator: Integrator,
+    species: np.ndarray,
+    masses: np.ndarray,
+    *,
+    cutoff: float,
+    margin: float,
+    length: int,
+    n_tracked: int,
+    dtype,
+) -> Callable:
+    """`block(params, fixed, state, candidates, capacity)` -> state after `length` steps, Rows with a leading axis B.
+
+    Everything but `params` has a leading axis of replicas, advanced together on one device.
+    """
+    n = len(species)
+    species_of_atoms = jnp.asarray(species, jnp.int32)
+    mass = jnp.asarray(masses, jnp.float64)
+    dof = degrees_of_freedom(n)
+
+    def evaluate(params, positions, pairs, charge):
+        vectors, senders, receivers, mask = pairs
+
+        def total(vectors):
+            energies, occupations = potential(params, vectors, senders, receivers, mask, species_of_atoms, charge)
+            return energies.astype(jnp.float64).sum(), occupations
+
+        (energy, occupations), slope = jax.value_and_grad(total, has_aux=True)(vectors)
+        # summed in float64: both atoms of a pair get the same number, so momentum is conserved to rounding
+        # (rows of four, because XLA's CPU scatter is three times faster on them than on rows of three)
+        slope = jnp.pad(slope.astype(jnp.float64), ((0, 0), (0, 1)))
+        forces = jnp.zeros((n, 4), jnp.float64).at[senders].add(slope).at[receivers].add(-slope)
+        return energy, forces[:, :3], occupations
+
+    def one_block(params, fixed: Fixed, state: State, listed: Candidates, capacity: int):
+        def step(state: State, noise):
+            pairs, count, distance = _inside(state.positions, listed, cutoff, capacity, dtype)
+            charge = jnp.zeros(n, dtype).at[state.carriers].set(1.0)
+            energy, forces, occupations = evaluate(params, state.positions, pairs, charge)
+            energy = energy + fixed.reference
+            acceleration = forces * ACCELERATION / mass[:, None]
+            after = integrator.second_half(state.velocities, state.bath, acceleration, fixed.kT)
+            # nothing led to the very first step, so there is nothing to finish
+            velocities, bath = (
+                jnp.where(state.step > 0, new, old)
+                for new, old in zip(after, (state.velocities, state.bath), strict=True)
+            )
+            kinetic = kinetic_energy(velocities, mass)
+            moments = occupations[:, 0] - occupations[:, 1]
+            largest, sites = jax.lax.top_k(moments, n_tracked)
+            moved = jnp.sqrt(jnp.sum((state.positions - listed.origin) ** 2, axis=1).max())
+            row = Rows(
+                positions=state.positions.astype(jnp.float32),
+                occupations=occupations.astype(jnp.float32),
+                carriers=state.carriers,
+                sites=sites.astype(jnp.int32),
+                moments=largest.astype(jnp.float32),
+                potential=energy,
+                temperature=2 * kinetic / (dof * KB),
+                conserved=energy + kinetic + integrator.bath_energy(bath, fixed.kT),
+                distance=distance,
+                pairs=count,
+                moved=moved / (0.5 * listed.skin),
+            )
+            carriers = next_carriers(state.carriers, moments, margin, state.positions, fixed.cell)
+            new = integrator.first_half(state.positions, velocities, bath, acceleration, fixed.kT, noise)
+            return State(new[0], new[1], carriers, new[2], state.step + 1), row
+
+        noise = draw(fixed.key, state.step) if integrator.noisy else None
+        return jax.lax.scan(step, state, noise, length=length)
+
+    def draw(key, first_step):
+        """Standard normal numbers of the block's steps, each a function of key and step alone."""
+        key = jax.random.wrap_key_data(key)
+        steps = first_step + jnp.arange(length)
+        return jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(key, k), (n, 3), jnp.float32))(steps)
+
+    @partial(jax.jit, static_argnums=4)
+    def block(params, fixed, state, listed, capacity):
+        def one(fixed, state, listed):
+            return one_block(params, fixed, state, listed, capacity)
+
+        if state.positions.shape[0] == 1:  # a batch of one compiles to less
+            squeezed = jax.tree.map(lambda x: x[0], (fixed, state, listed))
+            return jax.tree.map(lambda x: x[None], one(*squeezed))
+        return jax.vmap(one)(fixed, state, listed)
+
+    return block
+
+
+def _inside(positions, listed: Candidates, cutoff: float, capacity: int, dtype):
+    """Pairs within `cutoff`, in list order, on `capacity` rows; how many there are; the shortest distance.
+
+    Rows past the count repeat the first candidate and are masked.
+    """
+    vectors = positions[listed.receivers] - positions[listed.senders] + listed.shifts
+    # kept in memory once, or XLA gathers and subtracts anew in every fusion that reads a vector
+    vectors = jax.lax.optimization_barrier(vectors.astype(dtype))
+    square = jnp.sum(vectors**2, axis=1)
+    near = square < cutoff**2
+    rank = jnp.cumsum(near.astype(jnp.int32))
+    count = rank[-1]
+    slot = jnp.where(near, rank - 1, capacity)
+    pick = jnp.zeros(capacity, jnp.int32).at[slot].set(jnp.arange(len(slot), dtype=jnp.int32), mode="drop")
+    pick = jax.lax.optimization_barrier(pick)
+    mask = jnp.arange(capacity) < count
+    return (vectors[pick], listed.senders[pick], listed.receivers[pick], mask), count, jnp.sqrt(square.min())
