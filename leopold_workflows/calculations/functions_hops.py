@@ -1,0 +1,197 @@
+"""Calcfunctions of the pathway catalogue: count hops, remember labels, choose the hop frames to label next.
+
+A catalogue node (`PathwaySetData`) holds `pathways` (class by class: hops, verified labels, outcomes of
+labels), `hops` (the hop tables of the explorations with the newest model, `leopold_model.analysis.catalogue`)
+and `rounds` (what each exploration saw). Hops seen with an older model are remembered in `rounds` only: rates
+and classes are those of the newest model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+from aiida import orm
+from aiida.engine import ExitCode, calcfunction
+
+from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.catalogue import Catalogue, build_catalogue, merge
+from leopold_model.analysis.sites import host_from_structure
+from leopold_model.config import parse
+from leopold_model.frames import Frame
+from leopold_model.tracks import ReplicaTrack, read_track
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.data.track import TrackData
+from leopold_workflows.settings import HopSettings, LearnSettings, SelectionSettings
+
+
+@calcfunction
+def catalogue_of(track: TrackData, host: orm.StructureData, hops: orm.Dict, run: orm.Str) -> PathwaySetData:
+    """The catalogue of one exploration, no label known yet. `host` is the perfect crystal without carrier."""
+    settings = parse(hops.get_dict(), HopSettings).model_dump()
+    crystal = host.get_ase()
+    with track.as_path() as path:
+        tracks = read_track(path)
+    # a replica that a guard stopped in its first block has no step to read hops from
+    tracks = replace(tracks, replicas=tuple(r for r in tracks.replicas if len(r)))
+    try:
+        sites = host_from_structure(
+            crystal.numbers, crystal.positions, crystal.cell.array, sublattice=settings.pop("species")
+        )
+        found = build_catalogue(tracks, sites, run=run.value, **settings)
+    except AnalysisError as error:
+        return ExitCode(312, str(error))
+    return PathwaySetData.from_catalogue(_as_json(found, [], [_round(found, run.value)]))
+
+
+@calcfunction
+def update_catalogue(explored: PathwaySetData, known: PathwaySetData, same_model: orm.Bool) -> PathwaySetData:
+    """`known` with one more exploration. Its hops are added to those of `known` when the model is the same,
+    and replace them when it was trained anew."""
+    new, old = explored.catalogue, known.catalogue
+    found = Catalogue.from_dict(new["hops"])
+    if same_model.value:
+        found = merge([Catalogue.from_dict(old["hops"]), found])
+    return PathwaySetData.from_catalogue(_as_json(found, old["pathways"], old["rounds"] + new["rounds"]))
+
+
+@calcfunction
+def record_labels(catalogue: PathwaySetData, selected: FrameSetData, outcomes: orm.Dict) -> PathwaySetData:
+    """`catalogue` with the outcomes of the labels asked for in `selected`, matched by frame id."""
+    data = catalogue.catalogue
+    pathways = {p["name"]: p for p in data["pathways"]}
+    pathway_of = {frame.id: frame.pathway for frame in selected.get_frames()}
+    for frame_id, label in outcomes["labels"].items():
+        counts = pathways[pathway_of[frame_id]]["labels"]
+        counts[label["outcome"]] = counts.get(label["outcome"], 0) + 1
+    found = Catalogue.from_dict(data["hops"])
+    return PathwaySetData.from_catalogue(_as_json(found, data["pathways"], data["rounds"]))
+
+
+@calcfunction
+def select_hop_frames(
+    track: TrackData, catalogue: PathwaySetData, settings: orm.Dict, limit: orm.Int, run: orm.Str, seed: orm.Int
+) -> FrameSetData:
+    """Frames across hops of the classes that still need labels, to be labelled with the carrier where the
+    model has it.
+
+    `settings` as in `LearnSettings`, `limit` the number of frames at most. Classes take turns, those with the
+    fewest verified labels and hops first, one hop at a time. Frames of one hop share their `run`. The model's
+    moments and occupations come along, to be held against the reference's.
+    """
+    selection = parse(settings.get_dict(), LearnSettings).selection
+    most = min(limit.value, selection.max_frames)
+    data = catalogue.catalogue
+    with track.as_path() as path:
+        tracks = read_track(path)
+    replicas = {r.replica: r for r in tracks.replicas}
+    random = np.random.default_rng(seed.value)
+    queues = []
+    for pathway in in_need(data["pathways"], selection):
+        crossings = [
+            (replicas[r["replica"]], hop["time"], " + " in hop["pathway"])
+            for r in data["hops"]["replicas"]
+            if r["run"] == run.value
+            for hop in r["table"]["hops"]
+            if pathway["name"] in hop["pathway"].split(" + ")
+        ]
+        # legs of relayed hops only where the class was not seen on its own
+        direct = [c for c in crossings if not c[2]] or crossings
+        windows = [found for replica, time, _ in direct if (found := _window_of(replica, time)) is not None]
+        order = random.permutation(len(windows))[: selection.hops_per_pathway]
+        queues.append([(pathway["name"], *windows[k]) for k in order])
+    chosen: list[Frame] = []
+    for turn in range(max((len(q) for q in queues), default=0)):
+        for queue in queues:
+            if turn < len(queue):
+                frames = _across(tracks, run.value, selection.offsets, *queue[turn])
+                if len(chosen) + len(frames) <= most:
+                    chosen += frames
+    return FrameSetData.from_frames(list({f.id: f for f in chosen}.values()))
+
+
+def in_need(pathways: list[dict], selection: SelectionSettings) -> list[dict]:
+    """The classes seen with the newest model that lack verified labels and were not given up, worst known
+    first."""
+    open_ = [
+        p
+        for p in pathways
+        if p["hops"]
+        and p["verified_labels"] < selection.min_verified
+        and sum(p["labels"].values()) < selection.max_attempts
+    ]
+    return sorted(open_, key=lambda p: (p["verified_labels"], p["hops"], p["name"]))
+
+
+# ------------------------------------------------------------------------------------------------ machinery
+
+
+def _round(found: Catalogue, run: str) -> dict:
+    return {
+        "run": run,
+        "hops": {name: n for name, n in found.counts().items() if n},
+        "carrier_time_fs": found.carrier_time(),
+        "temperatures": list(found.temperatures),
+    }
+
+
+def _as_json(found: Catalogue, known: list[dict], rounds: list[dict]) -> dict:
+    """Hops of `found` beside the labels of the classes `known` before."""
+    pathways = [asdict(p) | {"labels": {}} for p in found.pathways]
+    before = {p["name"]: p for p in known}
+    for p in pathways:
+        p["labels"] = before.pop(p["name"], p)["labels"]
+    # classes beyond the cutoff that the newest model has not shown again
+    pathways += [p | {"hops": 0, "relayed": 0, "back": 0, "ambiguous": 0} for p in before.values() if p["labels"]]
+    for p in pathways:
+        p["verified_labels"] = p["labels"].get("verified", 0)
+        p["first_seen"] = next((r["run"] for r in rounds if p["name"] in r["hops"]), None)
+    return {
+        "cutoff": found.cutoff,
+        "carrier": found.carrier,
+        "summary": found.summary,
+        "n_hops": found.n_hops,
+        "pathways": pathways,
+        "rounds": rounds,
+        "hops": found.to_dict(),
+    }
+
+
+def _window_of(replica: ReplicaTrack, time: float) -> tuple[ReplicaTrack, int, float] | None:
+    """The window around a crossing at `time` (fs), nearest to its middle, and the row of the crossing."""
+    windows, row = replica.windows, time / replica.timestep
+    if windows is None or not len(windows):
+        return None
+    spanning = np.flatnonzero((windows.step[:, 0] <= row) & (row <= windows.step[:, -1]))
+    if not len(spanning):
+        return None
+    middle = windows.step[spanning].mean(axis=1)
+    return replica, int(spanning[np.argmin(np.abs(middle - row))]), row
+
+
+def _across(tracks, run: str, offsets, pathway: str, replica: ReplicaTrack, window: int, row: float) -> list[Frame]:
+    """Frames of one window at `offsets` (fs) from the crossing at `row`, as near as the window has them."""
+    windows = replica.windows
+    rows = windows.step[window]
+    nearest = sorted({int(np.argmin(np.abs(rows - row - offset / replica.timestep))) for offset in offsets})
+    hop = f"{run}-r{replica.replica:03d}-t{round(row):06d}"
+    return [
+        Frame(
+            numbers=tracks.numbers,
+            positions=windows.positions[window, k],
+            cell=replica.cell,
+            occupations=windows.occupations[window, k],
+            moments=windows.moments[window, k],
+            carrier=tracks.carrier,
+            carrier_sites=tuple(sorted(windows.carrier[window, k])),
+            requested_sites=tuple(sorted(windows.carrier[window, k])),
+            source="ml",
+            run=hop,
+            step=int(rows[k]),
+            label=f"{hop}-s{rows[k]:06d}",
+            pathway=pathway,
+            temperature=replica.temperature,
+        )
+        for k in nearest
+    ]

@@ -1,0 +1,138 @@
+"""Calcfunctions that judge a round of learning and gather the rounds into one record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+from aiida import orm
+from aiida.engine import calcfunction
+
+from leopold_model.analysis.convergence import Criterion, good_turing
+from leopold_model.config import parse
+from leopold_model.frames import carrier_sites
+from leopold_workflows.calculations.functions_hops import in_need
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.settings import LearnSettings
+
+
+@calcfunction
+def hop_frame_errors(frames: FrameSetData, predictions: orm.ArrayData) -> orm.Dict:
+    """Errors on hop frames, over all and per pathway: rmse of forces (eV/A), occupations (e), moments (mu_B),
+    and the fraction of frames whose carrier site is right."""
+    labelled = frames.get_frames()
+    cuts = np.cumsum(predictions.get_array("n_atoms"))[:-1]
+    forces, occupations, moments = (
+        np.split(predictions.get_array(name), cuts) for name in ("forces", "occupations", "moments")
+    )
+    groups: dict[str, list[int]] = {"all": list(range(len(labelled)))}
+    for k, frame in enumerate(labelled):
+        groups.setdefault(frame.pathway, []).append(k)
+
+    def rmse(residuals: list[np.ndarray]) -> float | None:
+        return float(np.sqrt(np.mean(np.concatenate([r.ravel() for r in residuals]) ** 2))) if residuals else None
+
+    def of(members: list[int]) -> dict:
+        chosen = [(labelled[k], k) for k in members]
+        sites = [carrier_sites(moments[k], len(f.carrier_sites)) == f.carrier_sites for f, k in chosen]
+        return {
+            "n_frames": len(members),
+            "forces": rmse([forces[k] - f.forces for f, k in chosen]),
+            "occupations": rmse([occupations[k] - f.occupations for f, k in chosen if f.occupations is not None]),
+            "moments": rmse([moments[k] - f.spin_moments for f, k in chosen if f.spin_moments is not None]),
+            "carrier_site_accuracy": float(np.mean(sites)),
+        }
+
+    overall = of(groups.pop("all"))
+    return orm.Dict(overall | {"pathways": {name: of(members) for name, members in sorted(groups.items())}})
+
+
+@calcfunction
+def assess(catalogue: PathwaySetData, settings: orm.Dict, round: orm.Int, n_labels: orm.Int, **earlier) -> orm.Dict:
+    """Every criterion after one exploration: name, value, threshold, verdict.
+
+    `n_labels` were asked for because of it: then it was not quiet, whatever they answered. `earlier` holds
+    the assessment of the round before (`previous`) and the errors on hop frames never trained on
+    (`hop_errors`), where there are any; a criterion without a value is not met.
+    """
+    limits = parse(settings.get_dict(), LearnSettings)
+    criteria, selection = limits.criteria, limits.selection
+    pathways = catalogue.pathways
+    seen = [p for p in pathways if p["hops"]]
+    lacking = [p["name"] for p in in_need(pathways, selection)]
+    given_up = [p["name"] for p in seen if p["verified_labels"] < selection.min_verified and p["name"] not in lacking]
+    before = earlier["previous"]["quiet"] if "previous" in earlier else 0
+    # an exploration that saw no hop is not quiet but blind: it counts for nothing
+    blind = not catalogue.catalogue["rounds"][-1]["hops"]
+    quiet = 0 if n_labels.value or lacking or given_up else before if blind else before + 1
+    counts = {p["name"]: p["hops"] for p in seen}
+    errors = earlier["hop_errors"].get_dict() if "hop_errors" in earlier else {}
+    fewest = min((p["verified_labels"] for p in seen), default=0)
+    table = [
+        _criterion("quiet_rounds", quiet, ">=", criteria.quiet_rounds, ""),
+        _criterion("labels_per_class", fewest, ">=", selection.min_verified, ", ".join(lacking + given_up)),
+        _criterion("hops", sum(counts.values()), ">=", criteria.min_hops, "with the newest model"),
+        _criterion("unseen_mass", good_turing(counts), "<=", criteria.max_unseen_mass, f"{len(seen)} classes"),
+        _criterion("force_rmse", errors.get("forces"), "<=", criteria.max_force_rmse, "eV/Angstrom on hop frames"),
+        _criterion("occupation_rmse", errors.get("occupations"), "<=", criteria.max_occupation_rmse, "e on hop frames"),
+    ]
+    return orm.Dict(
+        {
+            "round": round.value,
+            "quiet": quiet,
+            "lacking_labels": lacking,
+            "given_up": given_up,
+            "seen": [p["name"] for p in seen],
+            "unseen": [p["name"] for p in pathways if not p["hops"]],
+            "criteria": [asdict(c) for c in table],
+            "converged": all(c.passed for c in table),
+        }
+    )
+
+
+@calcfunction
+def gather_convergence(**rounds: orm.Dict) -> orm.Dict:
+    """The assessments of all rounds; `converged` and `failing` as of the last."""
+    iterations = [rounds[name].get_dict() for name in sorted(rounds)]
+    failing = [c["name"] for c in iterations[-1]["criteria"] if not c["passed"]] if iterations else []
+    return orm.Dict({"converged": not failing and bool(iterations), "failing": failing, "iterations": iterations})
+
+
+@calcfunction
+def gather_learning_curve(**parts: orm.Dict) -> orm.Dict:
+    """Errors round by round. `parts`: `round_NN_training` (results of leopold.train), `round_NN_new_labels`
+    (errors of that round's model on the labels it asked for, before any was trained on) and
+    `round_NN_holdout` (its errors on hop frames that are never trained on)."""
+    rounds: dict[int, dict] = {}
+    for name in sorted(parts):
+        _, number, part = name.split("_", 2)
+        row, data = rounds.setdefault(int(number), {"round": int(number)}), parts[name].get_dict()
+        if part == "training":
+            row |= data["errors"] | {"n_frames": data["data"], "epochs": data["epochs"]}
+        else:
+            row[part] = data
+    return orm.Dict({"rounds": [rounds[number] for number in sorted(rounds)]})
+
+
+@calcfunction
+def gather_label_outcomes(**rounds: orm.Dict) -> orm.Dict:
+    """Outcomes of all labels: `counts` over all rounds, and every round's record as the labelling gave it."""
+    records = {int(name.split("_")[1]): rounds[name].get_dict() for name in sorted(rounds)}
+    counts: dict[str, int] = {}
+    for record in records.values():
+        for outcome, n in record["counts"].items():
+            counts[outcome] = counts.get(outcome, 0) + n
+    return orm.Dict(
+        {
+            "counts": counts,
+            "total": sum(r["total"] for r in records.values()),
+            "rounds": [{"round": number} | records[number] for number in sorted(records)],
+        }
+    )
+
+
+def _criterion(name: str, value: float | None, rule: str, threshold: float, detail: str) -> Criterion:
+    """A criterion with its verdict; without a value it is not met."""
+    passed = value is not None and (value >= threshold if rule == ">=" else value <= threshold)
+    return Criterion(name, value, threshold, rule, passed, detail)

@@ -1,0 +1,178 @@
+"""Calcfunctions of the VASP half: where frames, structures, velocities and verdicts of labels are made.
+
+Every one is a pure function of its input nodes; randomness comes from a seed that is an input.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from aiida import orm
+from aiida.engine import calcfunction
+from ase.data import atomic_masses
+
+from leopold_model.frames import Frame, FrameError
+from leopold_model.vasp.occmatrix import occmatrix_text, omc_matrices
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.vasp.verdict import judge, shortest
+
+BOLTZMANN = 8.617333262e-5  # eV/K
+ACCELERATION = 9.648533212e-3  # Angstrom/fs^2 of 1 eV/Angstrom on 1 amu
+NEAR_MOVE = 4  # steps before and after a move of the carrier that are kept whatever the stride
+
+
+@calcfunction
+def initial_velocities(structure: orm.StructureData, temperature: orm.Float, seed: orm.Int) -> orm.ArrayData:
+    """Maxwell-Boltzmann velocities (Angstrom/fs) without net momentum, scaled to `temperature` with 3N - 3 modes."""
+    masses = atomic_masses[structure.get_ase().numbers][:, None]
+    spread = np.sqrt(BOLTZMANN * temperature.value * ACCELERATION / masses)
+    velocities = spread * np.random.default_rng(seed.value).normal(size=(len(masses), 3))
+    velocities -= (masses * velocities).sum(axis=0) / masses.sum()
+    kinetic = 0.5 * float((masses * velocities**2).sum()) / ACCELERATION
+    wanted = 0.5 * (3 * len(masses) - 3) * BOLTZMANN * temperature.value
+    return orm.ArrayData({"velocities": velocities * np.sqrt(wanted / kinetic)})
+
+
+@calcfunction
+def distort_around(structure: orm.StructureData, sites: orm.List, amount: orm.Float) -> orm.StructureData:
+    """Nearest neighbours of each of `sites` moved outward by the fraction `amount` of their bond.
+
+    Both kinds of carrier push their neighbours away: an excess electron the anions, a hole on an anion the
+    cations.
+    """
+    atoms = structure.get_ase()
+    moves = np.zeros((len(atoms), 3))
+    for site in sites.get_list():
+        vectors = atoms.get_distances(site, range(len(atoms)), mic=True, vector=True)
+        lengths = np.linalg.norm(vectors, axis=1)
+        lengths[site] = np.inf
+        shell = lengths < 1.15 * lengths.min()
+        moves[shell] += amount.value * vectors[shell]
+    atoms.positions += moves
+    return orm.StructureData(ase=atoms)
+
+
+@calcfunction
+def occupation_matrix(
+    structure: orm.StructureData, carrier: orm.Dict, hubbard: orm.Dict, sites: orm.List
+) -> orm.SinglefileData:
+    """OCCMATRIX that puts one carrier on each of `sites`, in the orbital `carrier['orbital']` if it names one."""
+    return _occmatrix(structure, carrier, hubbard, sites.get_list())
+
+
+def _occmatrix(structure, carrier, hubbard, sites) -> orm.SinglefileData:
+    matrices = {}
+    for site in sites:
+        shell = hubbard[structure.sites[site].kind_name]["l"]
+        matrices |= omc_matrices(
+            {}, site, carrier=carrier["kind"], angular=shell, orbital=carrier.get_dict().get("orbital")
+        )
+    return orm.SinglefileData(io.StringIO(occmatrix_text(matrices)), filename="OCCMATRIX")
+
+
+@calcfunction
+def label_request(frames: FrameSetData, frame: orm.Str, carrier: orm.Dict, hubbard: orm.Dict) -> dict:
+    """`structure` of the frame whose id is `frame`, and the `occmatrix` that puts the carriers on its sites."""
+    wanted = find_frame(frames, frame.value)
+    structure = orm.StructureData(ase=wanted.to_atoms())
+    return {"structure": structure, "occmatrix": _occmatrix(structure, carrier, hubbard, wanted.carrier_sites)}
+
+
+@calcfunction
+def chain_segments(**segments: FrameSetData) -> FrameSetData:
+    """Segments of one run end to end, in the order of their names, steps numbered through from 1.
+
+    A segment that begins by repeating the last structure of the one before it gives that structure once.
+    """
+    chain: list[Frame] = []
+    for name in sorted(segments):
+        frames = segments[name].get_frames()
+        if (
+            chain
+            and frames
+            and np.abs(shortest(frames[0].positions - chain[-1].positions, frames[0].cell)).max() < 5e-5
+        ):
+            frames = frames[1:]
+        chain += frames
+    return FrameSetData.from_frames([replace(frame, step=k) for k, frame in enumerate(chain, start=1)])
+
+
+@calcfunction
+def thin_runs(stride: orm.Int, moves: orm.Bool, **runs: FrameSetData) -> FrameSetData:
+    """Every `stride`-th converged frame of each run, runs by name; with `moves` also every one next to a move.
+
+    Steps around a move of the carrier are rare and hold what a model must learn of hops, step by step; a held-out run
+    goes without them, so that its errors are averages over time.
+    """
+    frames = []
+    for name in sorted(runs):
+        run = runs[name].get_frames()
+        moved = [b.step for a, b in pairwise(run) if moves.value and a.carrier_sites != b.carrier_sites]
+        kept = {step + offset for step in moved for offset in range(-NEAR_MOVE, NEAR_MOVE)}
+        frames += [f for f in run if f.converged and ((f.step - 1) % stride.value == 0 or f.step in kept)]
+    return FrameSetData.from_frames(frames)
+
+
+@calcfunction
+def start_frames(**ends) -> FrameSetData:
+    """Where runs ended, as starts of learned dynamics: structure, velocities and carrier sites, without labels.
+
+    `ends` holds `frames_<name>`, `structure_<name>` and `velocities_<name>` of every run.
+    """
+    starts = []
+    for key in sorted(k for k in ends if k.startswith("frames_")):
+        name = key.removeprefix("frames_")
+        last = ends[key].get_frames()[-1]
+        starts.append(
+            Frame(
+                numbers=last.numbers,
+                positions=ends[f"structure_{name}"].get_ase().positions,
+                cell=last.cell,
+                velocities=ends[f"velocities_{name}"].get_array("velocities"),
+                carrier=last.carrier,
+                carrier_sites=last.carrier_sites,
+                source="start",
+                run=last.run,
+                temperature=last.temperature,
+                settings=last.settings,
+            )
+        )
+    return FrameSetData.from_frames(starts)
+
+
+@calcfunction
+def judge_last(frames: FrameSetData, requested: orm.List, carrier: orm.Dict, max_participation: orm.Float) -> orm.Dict:
+    """Verdict on the last frame: whether the carrier sits on `requested`, and where it sits if not."""
+    last = frames.get_frames()[-1]
+    return orm.Dict(judge(last, requested.get_list(), carrier["species"], max_participation.value).as_dict())
+
+
+@calcfunction
+def gather_outcomes(
+    carrier: orm.Dict, max_participation: orm.Float, failed: orm.Dict, **reached: FrameSetData
+) -> orm.Dict:
+    """Verdicts on labels and their counts, keyed by frame id.
+
+    `reached` holds the released frame of every label that has one, as `label_<id>`; `failed` is {id: exit status} of
+    the others.
+    """
+    labels = {}
+    for key in sorted(reached):
+        frame = reached[key].get_frames()[-1]
+        verdict = judge(frame, frame.requested_sites, carrier["species"], max_participation.value)
+        labels[key.removeprefix("label_")] = verdict.as_dict()
+    labels |= {key: {"outcome": "failed", "exit_status": status} for key, status in failed.get_dict().items()}
+    names = ("verified", "moved", "delocalised", "not_converged", "failed")
+    counts = {name: sum(label["outcome"] == name for label in labels.values()) for name in names}
+    return orm.Dict({"counts": counts, "total": len(labels), "labels": labels})
+
+
+def find_frame(frames: FrameSetData, frame_id: str) -> Frame:
+    """The frame of that id; the list may be in any order."""
+    for frame in frames.get_frames():
+        if frame.id == frame_id:
+            return frame
+    raise FrameError(f"no frame with id {frame_id!r} in FrameSetData<{frames.pk}> of {len(frames)} frames")

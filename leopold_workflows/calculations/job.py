@@ -1,0 +1,119 @@
+"""What every `leopold ...` job has in common: one YAML file, a recorded package version, a result file, exit
+codes."""
+
+from __future__ import annotations
+
+import yaml
+from aiida import orm
+from aiida.common import CalcInfo, CodeInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJob
+
+from leopold_model import __version__
+from leopold_model.config import ConfigError, parse
+
+RESULT = "result.json"
+STDOUT, STDERR = "leopold.out", "leopold.err"
+
+
+class LeopoldCalculation(CalcJob):
+    """Base of the jobs that call `leopold VERB CONFIG`; a subclass names its verb, its schema and its files.
+
+    `prepare_for_submission` only writes and copies files, so the same folder can be run again by hand.
+    """
+
+    VERB = ""
+    SCHEMA: type | None = None
+    # keys of the schema that the ports decide, not the user
+    MANAGED: tuple[str, ...] = ()
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input(
+            "version",
+            valid_type=orm.Str,
+            default=lambda: orm.Str(__version__),
+            help="Version of leopold_model. An input, so that a new version never reuses results of an older one.",
+        )
+        spec.inputs["metadata"]["options"]["parser_name"].default = f"leopold.{cls.VERB}"
+        spec.inputs["metadata"]["options"]["resources"].default = {"num_machines": 1, "num_mpiprocs_per_machine": 1}
+        spec.inputs["metadata"]["options"]["withmpi"].default = False
+        spec.inputs["metadata"]["options"]["output_filename"].default = STDOUT
+        spec.output("results", valid_type=orm.Dict, help=f"`{RESULT}` of the job.")
+        spec.default_output_node = "results"
+        # what left no result, or an incomplete one, must run again when the same inputs come back
+        spec.exit_code(
+            310, "ERROR_OUTPUT_MISSING", message="The job left no {name}: see {stderr}.", invalidates_cache=True
+        )
+        spec.exit_code(
+            311, "ERROR_RESULT_UNREADABLE", message="{name} cannot be used: {reason}", invalidates_cache=True
+        )
+
+    @classmethod
+    def check_parameters(cls, node: orm.Dict | None, _=None) -> str | None:
+        """Validator of `parameters`: the schema's own messages, and no key that the ports set."""
+        if node is None:
+            return None
+        data = node.get_dict()
+        taken = sorted(set(data) & set(cls.MANAGED))
+        if taken:
+            return f"{taken[0]!r} is set by the ports of leopold.{cls.VERB}: remove it from `parameters`"
+        try:
+            parse(data, cls.SCHEMA, where="parameters")
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def _write_config(self, folder: Folder, **files) -> str:
+        """Write the YAML of the verb: the user's parameters and the file names the ports stand for."""
+        config = {"kind": self.VERB, **self.inputs.parameters.get_dict(), **files}
+        walltime = self.inputs.metadata.options.get("max_wallclock_seconds", None)
+        if walltime:  # a tenth is left for the checkpoint and the last evaluation
+            config["max_wall_seconds"] = 0.9 * walltime
+        name = f"{self.VERB}.yaml"
+        with folder.open(name, "w", encoding="utf8") as handle:
+            yaml.safe_dump(config, handle, sort_keys=True)
+        return name
+
+    def _calcinfo(self, arguments: list[str], copies: dict, retrieve: list[str], *, stdout=STDOUT, **lists) -> CalcInfo:
+        """`copies` maps a name in the job's folder to the one-file node whose content goes there."""
+        code = CodeInfo()
+        code.code_uuid = self.inputs.code.uuid
+        code.cmdline_params = [self.VERB, *arguments]
+        code.stdout_name, code.stderr_name = stdout, STDERR
+        calcinfo = CalcInfo()
+        calcinfo.codes_info = [code]
+        calcinfo.local_copy_list = [(node.uuid, node.filename, name) for name, node in copies.items()]
+        calcinfo.remote_copy_list = lists.get("remote_copy_list", [])
+        calcinfo.retrieve_list = [*retrieve, STDERR, *([stdout] if stdout not in retrieve else [])]
+        return calcinfo
+
+    def _continued(self, names: list[str]) -> list[tuple[str, str, str]]:
+        """Copy instructions for the checkpoint files of an interrupted job, when one is to be continued."""
+        if "restart_folder" not in self.inputs:
+            return []
+        folder = self.inputs.restart_folder
+        return [(folder.computer.uuid, f"{folder.get_remote_path()}/{name}", name) for name in names]
+
+
+def elements_of(model) -> list[str]:
+    """Element symbols a model node was trained on, whether its header counts them by symbol or by atomic
+    number."""
+    from ase.data import chemical_symbols
+
+    header = model.header
+    elements = header.get("elements") or header.get("spec", {}).get("elements", [])
+    return [e if isinstance(e, str) else chemical_symbols[e] for e in elements]
+
+
+def species_message(model, frames) -> str | None:
+    """Why `frames` cannot go with `model`, or None when every species is known to it."""
+    known = elements_of(model)
+    unseen = sorted(set(frames.base.attributes.get("elements")) - set(known)) if known else []
+    if unseen:
+        return (
+            f"species {', '.join(unseen)} of the frames are not in the model, which was trained on "
+            f"{', '.join(known)}: train with frames that hold every species"
+        )
+    return None

@@ -1,0 +1,51 @@
+"""`aiida-leopold launch`: submit a study from the shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def launch() -> None:
+    """Submit a study to the daemon."""
+
+
+@launch.command()
+@click.argument("material")
+@click.option("--vasp", required=True, help="Label of the VASP code, like vasp@cluster.")
+@click.option("--leopold", required=True, help="Label of the leopold code, like leopold@gpu.")
+@click.option("--protocol", type=click.Choice(["fast", "balanced", "stringent"]), default="balanced", show_default=True)
+@click.option("--potential-family", help="POTCAR family of aiida-vasp; default: placeholders for the stand-in.")
+@click.option("--overrides", type=click.Path(exists=True, path_type=Path), help="YAML merged over the protocol.")
+@click.option("--dry-run", is_flag=True, help="Build and validate the inputs, print them, submit nothing.")
+def dynamics(material, vasp, leopold, protocol, potential_family, overrides, dry_run) -> None:
+    """The whole study of MATERIAL (mgo, tio2): seed, learn, transport.
+
+    Example: aiida-leopold launch dynamics mgo --vasp vasp@cluster --leopold leopold@gpu --potential-family PBE.54
+    """
+    import yaml
+    from aiida import load_profile
+    from aiida.engine import submit
+    from aiida.orm import load_code
+    from aiida.plugins import WorkflowFactory
+
+    load_profile()
+    process = WorkflowFactory("leopold.dynamics")
+    try:
+        builder = process.get_builder_from_protocol(
+            code_vasp=load_code(vasp),
+            code_leopold=load_code(leopold),
+            material=material,
+            protocol=protocol,
+            potential_family=potential_family,
+            overrides=yaml.safe_load(overrides.read_text()) if overrides else None,
+        )
+        if dry_run:
+            click.echo(builder)
+            return
+        node = submit(builder)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"submitted PolaronDynamicsWorkChain<{node.pk}>; `aiida-leopold show status {node.pk}` watches it")

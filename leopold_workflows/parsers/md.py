@@ -1,0 +1,25 @@
+"""Parser of `leopold.md`: the carrier track to a node, the ways dynamics can stop to exit codes."""
+
+from __future__ import annotations
+
+from leopold_workflows.calculations.md import TRACK
+from leopold_workflows.data.track import TrackData
+from leopold_workflows.parsers.result import ResultParser
+
+
+class MDParser(ResultParser):
+    def parse_result(self, result):
+        status = result.get("status")
+        if status == "out_of_walltime":
+            return self.exit_codes.ERROR_OUT_OF_WALLTIME
+        failure = self._file_output("track", TRACK, TrackData)
+        if failure:
+            return failure
+        stopped = [r["status"] for r in result.get("replicas", []) if r["status"] != "finished"]
+        total = len(result.get("replicas", []))
+        if status == "finished" and not stopped:
+            return None
+        if stopped and set(stopped) == {"carrier_lost"}:
+            return self.exit_codes.ERROR_CARRIER_LOST.format(n=len(stopped), total=total)
+        statuses = ", ".join(sorted(set(stopped))) or str(status)
+        return self.exit_codes.ERROR_MD_UNSTABLE.format(n=len(stopped), total=total, statuses=statuses)

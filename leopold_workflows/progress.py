@@ -1,0 +1,182 @@
+"""What a running study is doing, read from its provenance graph: stage, round, frames, errors, hops, labels, time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiida.orm import CalcJobNode, ProcessNode, WorkflowNode
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+# innermost WorkChain first: the first of these that is active names the stage
+STAGES = {
+    "LabelFramesWorkChain": "label: VASP with occupation control on hop frames",
+    "ExploreWorkChain": "explore: machine-learned dynamics",
+    "TrainBaseWorkChain": "train: fit the network",
+    "TransportWorkChain": "transport: production dynamics",
+    "FPMDWorkChain": "seed: first-principles molecular dynamics",
+    "SeedWorkChain": "seed: localise the carrier",
+    "LearnWorkChain": "learn",
+    "PolaronDynamicsWorkChain": "starting",
+}
+# share of the wall time of a `fast` study on two cores, only to estimate what is left
+SHARE = {"seed": 0.15, "learn": 0.75, "transport": 0.10}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of one study at one moment."""
+
+    pk: int
+    state: str
+    stage: str
+    round: int
+    frames: int
+    rounds: list[dict] = field(default_factory=list)  # errors on the held-out run, of each finished training
+    pathways: list[dict] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+    jobs: dict[str, int] = field(default_factory=dict)  # finished calculations by kind
+    running: list[str] = field(default_factory=list)
+    fraction: float = 0.0
+
+    @property
+    def hops(self) -> int:
+        return sum(p.get("hops", 0) for p in self.pathways)
+
+    def line(self) -> str:
+        """One line for logs."""
+        parts = [self.stage, f"round {self.round}", f"{self.frames} frames"]
+        if self.rounds:
+            parts.append(_errors(self.rounds[-1]))
+        if self.pathways:
+            parts.append(f"{self.hops} hops, {_n_seen(self.pathways)} pathways")
+        if self.labels:
+            parts.append("labels " + " ".join(f"{k} {v}" for k, v in sorted(self.labels.items())))
+        return " | ".join(parts + self.running[:1])
+
+    def panel(self, elapsed: float) -> Panel:
+        """The live view."""
+        head = Table.grid(padding=(0, 2))
+        head.add_row("stage", f"[bold]{self.stage}[/bold]")
+        head.add_row("round", str(self.round))
+        head.add_row("frames", str(self.frames))
+        left = f"about {elapsed * (1 / self.fraction - 1) / 60:.0f} min left" if self.fraction > 0.05 else ""
+        head.add_row("time", f"{elapsed / 60:.1f} min   [dim]{left}[/dim]")
+        if self.labels:
+            head.add_row("labels", "  ".join(f"{k} {v}" for k, v in sorted(self.labels.items())))
+        parts: list = [head]
+        if self.rounds:
+            table = Table(box=None, padding=(0, 2), header_style="dim")
+            for title in ("round", "forces meV/A", "occupations", "carrier site"):
+                table.add_column(title, justify="right")
+            for k, errors in enumerate(self.rounds, 1):
+                table.add_row(
+                    str(k),
+                    f"{1000 * errors['forces']['rmse']:.1f}",
+                    f"{errors['occupations']['rmse']:.4f}",
+                    f"{100 * errors['carrier_site_accuracy']:.1f} %",
+                )
+            parts.append(table)
+        if self.pathways:
+            table = Table(box=None, padding=(0, 2), header_style="dim")
+            for title in ("pathway", "hops", "verified labels"):
+                table.add_column(title, justify="left" if title == "pathway" else "right")
+            for p in self.pathways:
+                if p.get("hops", 0):
+                    table.add_row(p["name"], str(p["hops"]), str(p.get("verified_labels", 0)))
+            parts.append(table)
+        parts += [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self.running[:4]]
+        return Panel(Group(*parts), title=f"PolaronDynamicsWorkChain {self.pk}: {self.state}", title_align="left")
+
+
+def snapshot(process: WorkflowNode) -> Snapshot:
+    """The state of the study `process` now; reads the database and, for local jobs, the last line they printed."""
+    tree = list(_descendants(process))
+    active = {n.process_label for n in [process, *tree] if not n.is_terminated}
+    stage = next((text for label, text in STAGES.items() if label in active), _state(process))
+    trainings = [n for n in tree if n.process_label == "TrainCalculation"]
+    errors = [n.outputs.results.get_dict()["errors"] for n in trainings if n.is_finished_ok]
+    catalogues = [c for n in tree for c in _created(n, "data.leopold.pathways")]
+    frames = max((n.inputs.frames.n_frames for n in trainings), default=0)
+    if not trainings:
+        frames = sum(c.n_frames for n in tree if n.process_label == "LeopoldVaspCalculation"
+                     for c in _created(n, "data.leopold.frames"))  # fmt: skip
+    return Snapshot(
+        pk=process.pk,
+        state=_state(process),
+        stage=stage,
+        round=sum(n.process_label == "TrainBaseWorkChain" for n in tree),
+        frames=frames,
+        rounds=[e.get("test") or e["validation"] for e in errors],
+        pathways=max(catalogues, key=lambda c: c.pk).pathways if catalogues else [],
+        labels=dict(Counter(_outcome(n) for n in tree if n.process_label == "LabelWorkChain")),
+        jobs=dict(Counter(n.process_label for n in tree if isinstance(n, CalcJobNode) and n.is_finished)),
+        running=[_job_line(n) for n in tree if isinstance(n, CalcJobNode) and not n.is_terminated],
+        fraction=_fraction(process, tree),
+    )
+
+
+def _descendants(node: WorkflowNode):
+    for child in sorted(node.called, key=lambda n: n.pk):
+        yield child
+        if isinstance(child, WorkflowNode):
+            yield from _descendants(child)
+
+
+def _created(node: ProcessNode, kind: str) -> list:
+    return [link.node for link in node.base.links.get_outgoing() if link.node.node_type.startswith(kind)]
+
+
+def _state(process: ProcessNode) -> str:
+    state = process.process_state.value if process.process_state else "created"
+    return f"{state} [{process.exit_status}]" if process.is_finished else state
+
+
+def _outcome(label: WorkflowNode) -> str:
+    if not label.is_terminated:
+        return "running"
+    outcomes = {0: "verified", 501: "delocalised", 502: "moved", 504: "not_converged"}
+    return outcomes.get(label.exit_status, "failed")
+
+
+def _job_line(job: CalcJobNode) -> str:
+    """Kind, pk and the last line a job printed, where its folder is on this machine."""
+    head = f"{job.process_label} {job.pk}"
+    folder, name = job.get_remote_workdir(), job.get_option("scheduler_stdout") or "_scheduler-stdout.txt"
+    for candidate in ("OSZICAR", "leopold.out", "leopold.err", name):
+        path = Path(folder or "/nonexistent") / candidate
+        if path.is_file():
+            with path.open("rb") as handle:
+                handle.seek(max(0, path.stat().st_size - 400))
+                tail = handle.read().decode(errors="replace").replace("\r", "\n").strip().splitlines()
+            if tail:
+                return f"{head}: {tail[-1].strip()}"
+    return f"{head}: queued"
+
+
+def _fraction(process: WorkflowNode, tree: list) -> float:
+    if process.is_terminated:
+        return 1.0
+    done = {n.process_label for n in tree if n.is_terminated}
+    fraction = 0.0
+    if "SeedWorkChain" in done:
+        fraction += SHARE["seed"]
+    if "LearnWorkChain" in done:
+        return fraction + SHARE["learn"]
+    # a study has two or three rounds of train, explore and label, of about equal weight
+    steps = sum(n.is_terminated for n in tree if n.process_label in
+                ("TrainBaseWorkChain", "ExploreWorkChain", "LabelFramesWorkChain"))  # fmt: skip
+    return fraction + SHARE["learn"] * min(steps / 6, 0.95)
+
+
+def _errors(errors: dict) -> str:
+    forces, sites = 1000 * errors["forces"]["rmse"], 100 * errors["carrier_site_accuracy"]
+    return f"forces {forces:.0f} meV/A, carrier site {sites:.1f} %"
+
+
+def _n_seen(pathways: list[dict]) -> int:
+    return sum(p.get("hops", 0) > 0 for p in pathways)

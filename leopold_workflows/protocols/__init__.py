@@ -1,0 +1,65 @@
+"""Protocols: one YAML per WorkChain (`fast`, `balanced`, `stringent`) and one per material, merged into plain mappings.
+
+A protocol file has `default_inputs`, `default_protocol` and `protocols`, as in aiida-quantumespresso. A value
+given in `overrides` must have a place in the defaults: an unknown key is refused and the nearest known one is
+named. Sections whose keys are not ours to list (INCAR tags, scheduler options, per-species mappings) are
+written `{}` or hold species or tags, and are named in `OPEN`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from copy import deepcopy
+from pathlib import Path
+
+import yaml
+
+FOLDER = Path(__file__).parent
+# sections in which any key is allowed here (`parameters` and `retraining` are held against their schema at launch)
+OPEN = ("parameters", "retraining", "incar", "options", "resources", "hubbard", "formal_charges", "potentials", "basis")
+
+
+class ProtocolError(ValueError):
+    """A protocol, material or override that does not exist; the message names it and the nearest that does."""
+
+
+def protocol(name: str, level: str | None = None, overrides: dict | None = None) -> dict:
+    """Inputs of the protocol `name` at `level` (None: its default level), with `overrides` merged in."""
+    data = _read(FOLDER / f"{name}.yaml", f"protocol {name}")
+    level = level or data["default_protocol"]
+    if level not in data["protocols"]:
+        raise ProtocolError(f"protocol {level!r} of {name}: {_nearest(level, data['protocols'])}")
+    inputs = merge(data["default_inputs"], data["protocols"][level] or {}, f"{name}.{level}")
+    return merge(inputs, overrides or {}, f"overrides of {name}")
+
+
+def material(name: str, overrides: dict | None = None) -> dict:
+    """The material `name` ('mgo', 'tio2'): lattice, carrier, Hubbard U, potentials, temperatures, pathway cut-off."""
+    data = _read(FOLDER / "materials" / f"{name}.yaml", f"material {name}")
+    return merge(data, overrides or {}, f"overrides of material {name}")
+
+
+def merge(base: dict, changes: dict, where: str) -> dict:
+    """`base` with `changes` laid over it, recursively; a key of `changes` that `base` has not is refused."""
+    if not isinstance(changes, dict):
+        raise ProtocolError(f"{where}: expected a mapping, got {changes!r}")
+    merged = deepcopy(base)
+    for key, value in changes.items():
+        if key not in merged and not set(where.split(".")) & set(OPEN):
+            raise ProtocolError(f"{where}: unknown key {key!r}: {_nearest(key, merged)}")
+        nested = isinstance(merged.get(key), dict) and value is not None
+        merged[key] = merge(merged[key], value, f"{where}.{key}") if nested else deepcopy(value)
+    return merged
+
+
+def _read(path: Path, what: str) -> dict:
+    if not path.is_file():
+        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise ProtocolError(f"no {what}: {_nearest(path.stem, names)}")
+    return yaml.safe_load(path.read_text())
+
+
+def _nearest(key, names) -> str:
+    names = [str(name) for name in names]
+    near = difflib.get_close_matches(str(key), names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"

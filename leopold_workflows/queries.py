@@ -1,0 +1,88 @@
+"""Questions about a study, answered from the provenance graph: which VASP runs, frames and labels stand behind a node.
+
+Every function takes a stored node (a mobility, a model, a whole study) and uses the database alone; no file is read
+unless frames themselves are asked for.
+"""
+
+from __future__ import annotations
+
+from aiida.orm import CalcFunctionNode, CalcJobNode, Dict, Node, ProcessNode, QueryBuilder, WorkflowNode
+
+from leopold_model.frames import Frame
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.data.model import ModelData
+
+_VASP, _TRAIN = "LeopoldVaspCalculation", "TrainCalculation"
+
+
+def vasp_runs(node: Node) -> list[CalcJobNode]:
+    """Every VASP run whose results `node` (a mobility, a model, frames) was made from, oldest first."""
+    return _ancestors(node, CalcJobNode, _VASP)
+
+
+def trainings(node: Node) -> list[CalcJobNode]:
+    """Every training behind `node`, oldest first; the last one made the model in use."""
+    return _ancestors(node, CalcJobNode, _TRAIN)
+
+
+def training_frames(model: ModelData) -> FrameSetData:
+    """The frames `model` was trained on, by the training that made it."""
+    if model.creator is None or model.creator.process_label != _TRAIN:
+        raise ValueError(f"model {model.pk} was not made by a training here (imported?): its frames are not known")
+    return model.creator.inputs.frames
+
+
+def errors_by_round(study: WorkflowNode) -> list[dict]:
+    """Errors of every round of learning in `study` (leopold.dynamics or leopold.learn), first round first."""
+    return _one_output(study, "learning_curve")["rounds"] if "learning_curve" in study.outputs else []
+
+
+def failed_labels(study: WorkflowNode) -> list[dict]:
+    """Every label of `study` that was not verified: `round`, `frame` (id), `outcome` and the numbers behind it."""
+    if "label_outcomes" not in study.outputs:
+        return []
+    return [
+        {"round": record["round"], "frame": frame, **label}
+        for record in _one_output(study, "label_outcomes")["rounds"]
+        for frame, label in record["labels"].items()
+        if label["outcome"] != "verified"
+    ]
+
+
+def labelled_hops(study: WorkflowNode) -> list[tuple[Frame, Frame]]:
+    """Pairs (frame as the model had it, its verified label) of every hop frame that went to VASP, matched by id."""
+    if "selected" not in study.outputs or "labels" not in study.outputs:
+        return []
+    asked = {frame.id: frame for frame in study.outputs.selected.get_frames()}
+    return [(asked[label.label], label) for label in study.outputs.labels.get_frames()]
+
+
+def studies_with_model(model: ModelData) -> list[ProcessNode]:
+    """Every WorkChain that returned `model` or used it, oldest first."""
+    query = QueryBuilder()
+    query.append(ModelData, filters={"uuid": model.uuid}, tag="model")
+    query.append(WorkflowNode, with_outgoing="model", project="*", tag="made")
+    made = query.all(flat=True)
+    query = QueryBuilder()
+    query.append(ModelData, filters={"uuid": model.uuid}, tag="model")
+    query.append(WorkflowNode, with_incoming="model", project="*")
+    return sorted({n.pk: n for n in made + query.all(flat=True)}.values(), key=lambda n: n.pk)
+
+
+def functions_between(node: Node) -> list[CalcFunctionNode]:
+    """Every calcfunction behind `node`, oldest first: what was done to the data between the jobs."""
+    return _ancestors(node, CalcFunctionNode)
+
+
+def _ancestors(node: Node, kind: type[ProcessNode], label: str | None = None) -> list:
+    """Processes upstream of `node` along data provenance (inputs and what created them)."""
+    query = QueryBuilder()
+    query.append(Node, filters={"id": node.pk}, tag="node")
+    filters = {"attributes.process_label": label} if label else {}
+    query.append(kind, with_descendants="node", filters=filters, project="*", tag="process")
+    query.order_by({"process": {"id": "asc"}}).distinct()
+    return query.all(flat=True)
+
+
+def _one_output(study: WorkflowNode, name: str) -> Dict:
+    return study.outputs[name]

@@ -1,0 +1,178 @@
+"""The report of a finished study: `summary.json`, `report.md` and figures, all read from the provenance graph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from aiida.orm import WorkflowNode
+from rich.console import Console
+from rich.markdown import Markdown
+
+from leopold_model import plots
+from leopold_workflows import provenance
+
+
+def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
+    """What a study found, as JSON-ready data; parts that a failed study never made are empty."""
+    outputs = process.outputs
+    curve = outputs.learning_curve["rounds"] if "learning_curve" in outputs else []
+    pathways = outputs.catalogue.pathways if "catalogue" in outputs else []
+    state = process.process_state.value.capitalize() if process.process_state else "Created"
+    return {
+        "state": f"{state} [{process.exit_status}]" if process.is_finished else state,
+        "exit_status": process.exit_status,
+        "exit_message": process.exit_message or "",
+        "rounds": len(outputs.convergence["iterations"]) if "convergence" in outputs else 0,
+        "labels": outputs.label_outcomes["counts"] if "label_outcomes" in outputs else {},
+        "pathways": [{key: p[key] for key in ("name", "hops", "verified_labels")} for p in pathways if p["hops"]],
+        "unseen_pathways": [p["name"] for p in pathways if not p["hops"]],
+        "errors": [_round_errors(row) for row in curve],
+        "mobility": [_mobility(row) for row in _transport(process)],
+        "convergence": outputs.convergence["iterations"][-1] if "convergence" in outputs else {},
+        "pk": process.pk,
+        "uuid": process.uuid,
+        "wall_time_s": wall_time_s,
+    }
+
+
+def write_report(process: WorkflowNode, folder: Path, console: Console, wall_time_s: float | None = None) -> None:
+    """Write summary, figures and report of `process` into `folder` and print the report."""
+    data = summary(process, wall_time_s)
+    (folder / "summary.json").write_text(json.dumps(data, indent=1))
+    if "model" in process.outputs:
+        (folder / "model.leopold").write_bytes(process.outputs.model.get_content(mode="rb"))
+    figures = _figures(process, data, folder)
+    text = markdown(data, _transport(process), figures)
+    (folder / "report.md").write_text(text)
+    console.print(Markdown(markdown(data, _transport(process), {})))
+    console.print(f"[bold]report, figures and summary.json in {folder}[/bold]")
+
+
+def markdown(data: dict, transport: list[dict], figures: dict[str, str]) -> str:
+    """The report as Markdown; `figures` maps a caption to a file name."""
+    minutes = f", {data['wall_time_s'] / 60:.1f} min" if data["wall_time_s"] else ""
+    lines = [
+        f"# PolaronDynamicsWorkChain {data['pk']}: {data['state']}{minutes}",
+        "",
+        data["exit_message"],
+        "",
+        f"{data['rounds']} learning rounds; labels: "
+        + (", ".join(f"{n} {name}" for name, n in data["labels"].items() if n) or "none"),
+        "",
+        "## Pathways",
+        "",
+        "| pathway | hops | verified labels |",
+        "|---|---:|---:|",
+        *(f"| {p['name']} | {p['hops']} | {p['verified_labels']} |" for p in data["pathways"]),
+        "",
+        "Not seen: " + (", ".join(data["unseen_pathways"]) or "none") + ".",
+        "",
+        "## Errors by round",
+        "",
+        "On the held-out run; on hop frames: of this round's labels before they were trained on.",
+        "",
+        "| round | frames | forces meV/A | occupations | carrier site | hop frames: forces meV/A | carrier site |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+        *(_error_row(row) for row in data["errors"]),
+        "",
+        "## Why learning stopped",
+        "",
+        "| criterion | value | threshold | verdict |",
+        "|---|---:|---:|---|",
+        *(_criterion_row(c) for c in data["convergence"].get("criteria", [])),
+        "",
+        "## Rates and mobility",
+        "",
+        "| T, K | pathway | hops | rate 1/ps (95 %) |",
+        "|---:|---|---:|---|",
+    ]
+    for row in transport:
+        for name, rate in row["rates"].items():
+            if rate["count"]:
+                value, low, high = (f"{x:.3g}" for x in (rate["rate_per_ps"], *rate["interval_per_ps"]))
+                temperature = f"{row['temperature_K']:.0f}"
+                lines.append(f"| {temperature} | {name} | {rate['count']} | {value} ({low} to {high}) |")
+    lines += ["", "| T, K | mobility cm²/(V s) | 95 % | hops |", "|---:|---:|---|---:|"]
+    lines += [
+        f"| {m['temperature_K']:.0f} | {m['value']:.2e} | {m['low']:.2e} to {m['high']:.2e} | {m['n_hops']} |"
+        for m in data["mobility"]
+    ]
+    if figures:
+        lines += ["", "## Figures", ""]
+        lines += [f"![{caption}]({name})\n\n{caption}.\n" for caption, name in figures.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _transport(process: WorkflowNode) -> list[dict]:
+    return process.outputs.transport["temperatures"] if "transport" in process.outputs else []
+
+
+def _mobility(row: dict) -> dict:
+    """Isotropic mobility at one temperature with its 95 % interval, cm^2/(V s)."""
+    found = row["mobility_isotropic_cm2_per_Vs"]
+    return {"temperature_K": row["temperature_K"], "n_hops": row["n_hops"], "unit": "cm^2/(V s)",
+            **{key: found[key] for key in ("value", "low", "high")}}  # fmt: skip
+
+
+def _round_errors(row: dict) -> dict:
+    kept = ("round", "n_frames", "train", "validation", "test", "hand_over", "new_labels", "holdout")
+    return {key: row[key] for key in kept if key in row}
+
+
+def _error_row(row: dict) -> str:
+    run = row.get("test") or row["validation"]
+    hop = row.get("new_labels") or row.get("holdout")
+    cells = [str(row["round"]), str(row["n_frames"]["train"])]
+    forces, occupations = 1000 * run["forces"]["rmse"], run["occupations"]["rmse"]
+    cells += [f"{forces:.1f}", f"{occupations:.4f}", f"{100 * run['carrier_site_accuracy']:.1f} %"]
+    cells += [f"{1000 * hop['forces']:.1f}", f"{100 * hop['carrier_site_accuracy']:.1f} %"] if hop else ["", ""]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _criterion_row(c: dict) -> str:
+    verdict = "met" if c["passed"] else "not met"
+    return f"| {c['name']} | {_number(c['value'])} | {_number(c['threshold'])} | {verdict} |"
+
+
+def _number(value) -> str:
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _figures(process: WorkflowNode, data: dict, folder: Path) -> dict[str, str]:
+    """Draw what the study has data for; caption -> file name."""
+    outputs, found = process.outputs, {}
+
+    def add(name: str, caption: str, function, *arguments) -> None:
+        function(folder / name, *arguments)
+        found[caption] = name
+
+    if data["pathways"]:
+        add("pathways.png", "Hops and verified labels by pathway", plots.pathway_bars, data["pathways"])
+    if data["errors"]:
+        add("learning_curve.png", "Errors by learning round", plots.round_errors, data["errors"])
+    if "selected" in outputs and "labels" in outputs:
+        pairs = moments_along_hops(outputs.selected.get_frames(), outputs.labels.get_frames())
+        if len(pairs[0]):
+            add("moments.png", "Moments along resubmitted hops, model against reference", plots.moment_parity, *pairs)
+    if data["mobility"]:
+        add("rates.png", "Hop rates with 95 % intervals", plots.hop_rates, _transport(process))
+        add("mobility.png", "Mobility with 95 % interval", plots.mobility, data["mobility"])
+    add("provenance.png", "Provenance, steps of one kind drawn as one box", lambda path: provenance.draw(process, path))
+    return found
+
+
+def moments_along_hops(selected, labels) -> tuple[list[float], list[float]]:
+    """Moments (mu_B) of the model and of the reference on every carrier-species atom of the labelled hop frames.
+
+    A label answers the selected frame whose id is its `label`; atoms whose moments are zero in both are left out.
+    """
+    asked = {frame.id: frame for frame in selected}
+    ours, theirs = [], []
+    for label in labels:
+        frame = asked[label.label]
+        species = frame.numbers[frame.carrier_sites[0]]
+        for atom in (frame.numbers == species).nonzero()[0]:
+            ours.append(float(frame.spin_moments[atom]))
+            theirs.append(float(label.spin_moments[atom]))
+    return ours, theirs

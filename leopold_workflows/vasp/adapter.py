@@ -1,0 +1,226 @@
+"""From a physical request to the inputs of one `leopold.vasp` job: the only module that knows aiida-vasp's ports.
+
+A WorkChain says which stage it wants (`relax`, `static`, `md`), on which structure, with the carrier on which
+sites. What is common to all runs of a study stands in the namespace `vasp` (see `expose`); everything that
+depends on the order of atoms or species (MAGMOM, LDAU*, NELECT) is made here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.common.exceptions import NotExistent
+from aiida_vasp.data.potcar import PotcarData, PotcarFileData
+
+from leopold_model.vasp.incar import PolaronCell, polaron_incar
+from leopold_model.vasp.poscar import blocks
+
+# What makes two energies comparable. Algorithm, tolerances and ionic motion are not part of it.
+LEVEL_OF_THEORY = (
+    "encut", "enaug", "prec", "gga", "metagga", "lasph", "lreal", "addgrid", "ismear", "sigma", "ldau", "ldautype",
+    "lhfcalc", "hfscreen", "aexx", "ivdw",
+)  # fmt: skip
+# OUTCARs of dynamics are hundreds of MB: read once, then left on the computer; their frames are a few
+READ_AND_DROP = {"ALWAYS_STORE": False, "ADDITIONAL_RETRIEVE_LIST": ["CONTCAR", "vasp_output"]}
+LDAU_LISTS = ("ldaul", "ldauu", "ldauj")
+# a run with imposed occupations has the INCAR of stage 'omc'; whether its ions move is the stage's business
+_MOTION = {"static": {"nsw": 0, "ibrion": -1}}
+
+
+def expose(spec) -> None:
+    """Add the namespace `vasp`, what all VASP runs of a study share, to the spec of a WorkChain."""
+    spec.input_namespace("vasp", help="What all VASP runs of the study share.")
+    spec.input("vasp.code", valid_type=orm.AbstractCode, help="VASP, or the stand-in.")
+    spec.input_namespace("vasp.potential", valid_type=PotcarData, dynamic=True, help="POTCAR of every kind.")
+    spec.input("vasp.kpoints", valid_type=orm.KpointsData, help="k-point mesh.")
+    spec.input("vasp.parameters", valid_type=orm.Dict, help="INCAR tags of every run: the level of theory.")
+    spec.input(
+        "vasp.hubbard",
+        valid_type=orm.Dict,
+        required=False,
+        help="Per kind `{l, u, j}` of DFT+U; `l` alone (u = 0) prints the onsite occupations without correcting.",
+    )
+    spec.input("vasp.options", valid_type=dict, non_db=True, required=False, help="metadata.options of every job.")
+
+
+def job_inputs(
+    vasp: Mapping,
+    structure: orm.StructureData,
+    carrier: orm.Dict,
+    *,
+    stage: str,
+    run: str,
+    sites: Sequence[int],
+    incar: Mapping | None = None,
+    occmatrix: orm.SinglefileData | None = None,
+    velocities: orm.ArrayData | None = None,
+    restart_folder: orm.RemoteData | None = None,
+    tags: Mapping | None = None,
+) -> AttributeDict:
+    """Inputs of one `LeopoldVaspCalculation`.
+
+    `stage` chooses the INCAR, `incar` overrides it. With `occmatrix` a 'relax' or 'static' run imposes these
+    occupations. `sites` are the carrier's atoms: moments are seeded there, unless VASP finds them in the
+    WAVECAR of `restart_folder`. `run` names the trajectory the frames belong to and `tags` are further fields
+    of its frames. Raises VaspError when the INCAR contradicts itself, which `faults` says beforehand.
+    """
+    parameters = lower(
+        polaron_incar(
+            "omc" if occmatrix is not None else stage,
+            cell_of(structure, vasp["potential"], carrier.get_dict(), _hubbard(vasp)),
+            sites=sites,
+            **{**lower(vasp["parameters"].get_dict()), **_MOTION.get(stage, {}), **lower(incar or {})},
+        )
+    )
+    inputs = AttributeDict(
+        {
+            "code": vasp["code"],
+            "structure": structure,
+            "carrier": carrier,
+            "parameters": orm.Dict({k: v for k, v in parameters.items() if v is not None}),
+            "potential": {k: vasp["potential"][k] for k in kinds(structure)},
+            "kpoints": vasp["kpoints"],
+            "tags": orm.Dict({"run": run, **(tags or {})}),
+            "metadata": {"options": dict(vasp.get("options") or {}), "label": run},
+        }
+    )
+    if stage == "md":
+        inputs.settings = orm.Dict(READ_AND_DROP)
+    for name, node in (("occmatrix", occmatrix), ("velocities", velocities), ("restart_folder", restart_folder)):
+        if node is not None:
+            inputs[name] = node
+    return inputs
+
+
+def faults(vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict, incar: Mapping, stage: str) -> str | None:
+    """Why a run of `stage` with these inputs would be refused, to be said when a WorkChain is launched; None if not."""
+    for kind in kinds(structure):
+        if kind not in vasp["potential"]:
+            return f"vasp.potential: no POTCAR for kind {kind!r}; add vasp.potential.{kind}"
+    try:
+        polaron_incar(
+            stage,
+            cell_of(structure, vasp["potential"], carrier.get_dict(), _hubbard(vasp)),
+            **{**lower(vasp["parameters"].get_dict()), **lower(incar)},
+        )
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def lower(tags: Mapping) -> dict:
+    return {str(key).lower(): value for key, value in tags.items()}
+
+
+# ---------------------------------------------------------------------------------------- per kind and per site
+
+
+def kinds(structure: orm.StructureData) -> list[str]:
+    """Kind names in the order of their blocks in POSCAR and POTCAR."""
+    return [kind for kind, _ in blocks([site.kind_name for site in structure.sites])]
+
+
+def potentials(structure: orm.StructureData, family: str, mapping: Mapping[str, str]) -> dict[str, PotcarData]:
+    """POTCARs of the kinds of `structure` from `family`; `mapping` names the POTCAR folder of each kind."""
+    found = {}
+    for kind in kinds(structure):
+        name = mapping.get(kind, kind)
+        try:
+            found[kind] = PotcarData.get_potcars_dict([kind], family, mapping={kind: name})[kind]
+        except NotExistent:
+            raise ValueError(
+                f"no POTCAR {name!r} for kind {kind!r} in family {family!r}: upload it with `aiida-vasp potcar "
+                "uploadfamily` or name another one under `potentials`"
+            ) from None
+    return found
+
+
+def valence(potcar: PotcarData) -> float:
+    """Number of valence electrons (ZVAL) of a potential; needs its file, which stays in the licensee's profile."""
+    return _valence(potcar.sha512)
+
+
+@lru_cache
+def _valence(sha512: str) -> float:
+    # the hash is that of the file, so what was read once holds for good
+    try:
+        potcar = PotcarFileData.find_one(sha512=sha512)
+    except NotExistent:
+        raise ValueError(
+            f"the POTCAR file with SHA-512 {sha512[:12]}... is not in this profile, only its name (archives never hold "
+            "the licensed file): upload the same family with `aiida-vasp potcar uploadfamily`"
+        ) from None
+    found = re.search(r"ZVAL\s*=\s*([\d.]+)", potcar.get_content().decode(errors="replace"))
+    if found is None:
+        raise ValueError(f"POTCAR {potcar.full_name!r} has no ZVAL: its file is damaged")
+    return float(found.group(1))
+
+
+def closed_shell_electrons(structure: orm.StructureData, potential: Mapping, carrier: Mapping) -> float:
+    """Electrons of the cell with every ion in its formal charge, where no carrier is left; neutral without charges."""
+    charges = carrier.get("formal_charges") or {}
+    valences = {kind: valence(potential[kind]) for kind in kinds(structure)}
+    return sum(valences[site.kind_name] - charges.get(site.kind_name, 0) for site in structure.sites)
+
+
+def cell_of(
+    structure: orm.StructureData, potential: Mapping, carrier: Mapping, hubbard: Mapping | None = None
+) -> PolaronCell:
+    """What the INCAR of a run depends on, in the order of POSCAR's blocks."""
+    order = blocks([site.kind_name for site in structure.sites])
+    return PolaronCell(
+        species=[kind for kind, _ in order],
+        counts=[count for _, count in order],
+        valences=[valence(potential[kind]) for kind, _ in order],
+        carrier=carrier["kind"],
+        n_carriers=carrier["n"],
+        hubbard={
+            kind: (int(u["l"]), float(u.get("u", 0.0)), float(u.get("j", 0.0)))
+            for kind, u in (hubbard or {}).items()
+            if kind in dict(order)
+        },
+        closed_shell=closed_shell_electrons(structure, potential, carrier),
+    )
+
+
+def _hubbard(vasp: Mapping) -> dict:
+    return vasp["hubbard"].get_dict() if "hubbard" in vasp else {}
+
+
+# -------------------------------------------------------------------------------------------------------- comparability
+
+
+def settings_hash(
+    structure: orm.StructureData, parameters: Mapping, potential: Mapping, kpoints: orm.KpointsData
+) -> str:
+    """Hash of the level of theory: labels with different hashes must not train one model.
+
+    Taken over U, J and l by kind, POTCAR hashes by kind, the k-mesh and the tags of `LEVEL_OF_THEORY`.
+    """
+    tags = lower(parameters)
+    order = kinds(structure)
+    hubbard = {tag: dict(zip(order, _plain(tags[tag]), strict=False)) for tag in LDAU_LISTS if tag in tags}
+    try:
+        mesh = kpoints.get_kpoints_mesh()
+    except AttributeError:
+        mesh = kpoints.get_kpoints().tolist()
+    content = {
+        "tags": {tag: _plain(tags[tag]) for tag in LEVEL_OF_THEORY if tag in tags},
+        "hubbard": hubbard,
+        "potcar": {kind: potential[kind].sha512 for kind in sorted(order)},
+        "kpoints": mesh,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(value):
+    """400 and 400.0, T and True are one setting."""
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return float(value) if isinstance(value, int | float) else str(value).strip(".").upper()

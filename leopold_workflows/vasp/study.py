@@ -1,0 +1,90 @@
+"""From a protocol, a material and a code to the inputs that every VASP run of a study shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from aiida import orm
+from ase import Atoms
+
+from leopold_workflows.protocols import FOLDER, ProtocolError, material, merge, protocol
+from leopold_workflows.vasp import adapter, standin_potcar
+
+STANDIN = "leopold-vasp-standin"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A material at a protocol level. `vasp` is the content of the namespace `vasp` (see `adapter.expose`)."""
+
+    material: dict
+    level: str | None
+    overrides: dict
+    structure: orm.StructureData
+    carrier: orm.Dict
+    vasp: dict
+
+    def protocol(self, name: str) -> dict:
+        """Inputs of the protocol `name` at the level of this study, its overrides merged in."""
+        return protocol(name, self.level, self.overrides.get(name))
+
+    @property
+    def sites(self) -> list[int]:
+        """Default carrier sites: the first n atoms that can take one."""
+        species = set(self.carrier["species"])
+        eligible = [i for i, site in enumerate(self.structure.sites) if site.kind_name in species]
+        return eligible[: self.carrier["n"]]
+
+
+def study(
+    code: orm.AbstractCode,
+    *,
+    material_name: str,
+    structure: orm.StructureData | None = None,
+    level: str | None = None,
+    overrides: dict | None = None,
+    potential_family: str | None = None,
+    options: dict | None = None,
+) -> Study:
+    """The study of `material_name` with `code`.
+
+    `structure` replaces the material's own supercell (sites sorted by kind). `overrides` has one mapping per
+    protocol name ('vasp', 'seed', 'fpmd', 'label' ...) and one for 'material'. Without `potential_family` the
+    stand-in gets its placeholders; VASP itself needs one.
+    """
+    overrides = dict(overrides or {})
+    merge({p.stem: {} for p in FOLDER.glob("*.yaml")} | {"material": {}}, {k: None for k in overrides}, "overrides")
+    recipe = material(material_name, overrides.pop("material", None))
+    common = protocol("vasp", level, overrides.get("vasp"))
+    structure = structure or orm.StructureData(ase=supercell(recipe["lattice"]))
+    if potential_family is None:
+        if code.get_executable().name != STANDIN:
+            raise ProtocolError(
+                "potential_family is missing: VASP needs POTCARs; give the label of a family uploaded with "
+                "`aiida-vasp potcar uploadfamily` (`aiida-vasp potcar listfamilies` shows them)"
+            )
+        potential_family = standin_potcar.install()
+    kpoints = orm.KpointsData()
+    kpoints.set_kpoints_mesh(common["kpoints"])
+    used = set(adapter.kinds(structure))
+    vasp = {
+        "code": code,
+        "potential": adapter.potentials(structure, potential_family, recipe["potentials"]),
+        "kpoints": kpoints,
+        "parameters": orm.Dict(common["incar"]),
+        "hubbard": orm.Dict({kind: u for kind, u in recipe["hubbard"].items() if kind in used}),
+        "options": merge(common["options"], options or {}, "options"),
+    }
+    charges = {k: q for k, q in recipe["carrier"]["formal_charges"].items() if k in used}
+    carrier = orm.Dict({**recipe["carrier"], "formal_charges": charges})
+    return Study(recipe, level, overrides, structure, carrier, vasp)
+
+
+def supercell(lattice: dict) -> Atoms:
+    """The supercell of a material's recipe: orthogonal or general `cell`, fractional `basis` per species, `repeat`."""
+    symbols = [symbol for symbol, positions in lattice["basis"].items() for _ in positions]
+    scaled = np.vstack([np.asarray(positions, float) for positions in lattice["basis"].values()])
+    atoms = Atoms(symbols, scaled_positions=scaled, cell=lattice["cell"], pbc=True).repeat(lattice["repeat"])
+    order = list(lattice["basis"])
+    return atoms[sorted(range(len(atoms)), key=lambda i: order.index(atoms[i].symbol))]

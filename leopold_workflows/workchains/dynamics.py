@@ -1,0 +1,227 @@
+"""`PolaronDynamicsWorkChain` (`leopold.dynamics`): the whole study, from a crystal to a mobility."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ToContext, WorkChain, if_
+
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.data.model import ModelData
+from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs
+from leopold_workflows.workchains.seed import SeedWorkChain, seed_inputs
+from leopold_workflows.workchains.transport import TransportWorkChain, transport_inputs
+
+# inputs of the study that replace the output of a stage
+FROM_SEED = ("frames", "test", "starts")
+
+
+class PolaronDynamicsWorkChain(WorkChain):
+    """Seed -> learn -> transport.
+
+    A stage whose result is given is left out: with `frames` there is no seed, with `model` and `catalogue`
+    (and `frames` to start from) no learning. Learning that ended unconverged (6xx) has valid outputs:
+    transport follows all the same, and the exit code of learning becomes that of the study.
+    """
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input("host", valid_type=orm.StructureData, help="The perfect crystal, as the supercell of the study.")
+        spec.input("frames", valid_type=FrameSetData, required=False, help="Labelled frames, instead of a seed.")
+        spec.input("test", valid_type=FrameSetData, required=False, help="A held-out run to go with `frames`.")
+        spec.input("starts", valid_type=FrameSetData, required=False, help="Starts of dynamics to go with `frames`.")
+        spec.input("model", valid_type=ModelData, required=False, help="Model to begin with.")
+        spec.input(
+            "catalogue",
+            valid_type=PathwaySetData,
+            required=False,
+            help="With `model`: its verified pathways, instead of learning.",
+        )
+        spec.expose_inputs(SeedWorkChain, namespace="seed", exclude=("structure",), namespace_options=_optional())
+        spec.expose_inputs(
+            LearnWorkChain,
+            namespace="learn",
+            namespace_options=_optional(),
+            exclude=("frames", "test", "starts", "host", "model", "catalogue"),
+        )
+        spec.expose_inputs(
+            TransportWorkChain,
+            namespace="transport",
+            exclude=("frames", "host", "model", "known"),
+            namespace_options=_optional(),
+        )
+        spec.inputs.validator = validate_inputs
+        spec.outline(
+            cls.setup,
+            if_(cls.needs_seed)(
+                cls.run_seed,
+                cls.inspect_seed,
+            ),
+            if_(cls.needs_learning)(
+                cls.run_learning,
+                cls.inspect_learning,
+            ),
+            if_(cls.wants_transport)(
+                cls.run_transport,
+                cls.inspect_transport,
+            ),
+            cls.results,
+        )
+        spec.expose_outputs(SeedWorkChain, namespace="seed", namespace_options={"required": False})
+        spec.expose_outputs(LearnWorkChain)
+        spec.output("transport", valid_type=orm.Dict, required=False, help="Rates, diffusion, mobility, Arrhenius.")
+        spec.expose_outputs(
+            TransportWorkChain, namespace="production", exclude=("transport",), namespace_options={"required": False}
+        )
+        spec.exit_code(403, "ERROR_SUB_PROCESS_SEED", message="the seed failed with exit status {status}: {why}")
+        spec.exit_code(404, "ERROR_SUB_PROCESS_LEARN", message="learning failed with exit status {status}: {why}")
+        spec.exit_code(405, "ERROR_SUB_PROCESS_TRANSPORT", message="transport failed with exit status {status}: {why}")
+        spec.exit_code(601, "ERROR_PATHWAYS_NOT_CONVERGED", message="learning: {why}")
+        spec.exit_code(602, "ERROR_TOO_FEW_HOPS", message="{stage}: {why}")
+        spec.exit_code(603, "ERROR_BUDGET_EXHAUSTED", message="learning: {why}")
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code_vasp,
+        code_leopold,
+        material="mgo",
+        protocol="fast",
+        overrides=None,
+        *,
+        structure=None,
+        potential_family=None,
+        options=None,
+    ):
+        """A builder for the whole study of a `material`.
+
+        `overrides` has one mapping per protocol name ('seed', 'fpmd', 'label', 'train', 'explore', 'learn',
+        'transport', 'vasp') and one for 'material'; `structure` replaces the material's supercell; `options`
+        are the scheduler options of the VASP jobs (those of the others stand in their protocols).
+        """
+        from leopold_workflows.vasp.study import study
+
+        shared = study(
+            code_vasp,
+            material_name=material,
+            structure=structure,
+            level=protocol,
+            overrides=overrides,
+            potential_family=potential_family,
+            options=options,
+        )
+        seed = seed_inputs(shared)
+        seed.pop("structure")
+        builder = cls.get_builder()
+        builder.host = shared.structure
+        builder.seed = seed
+        builder.learn = learn_inputs(shared, code_leopold)
+        builder.transport = transport_inputs(shared.protocol("transport"), shared.material, code_leopold)
+        return builder
+
+    def setup(self):
+        """Begin with what is given."""
+        for name in (*FROM_SEED, "model", "catalogue"):
+            self.ctx[name] = self.inputs.get(name)
+        self.ctx.learning_exit = 0
+
+    def needs_seed(self):
+        """Whether there are no frames yet."""
+        return self.ctx.frames is None
+
+    def run_seed(self):
+        """Localise the carrier and run first-principles dynamics."""
+        inputs = AttributeDict(self.exposed_inputs(SeedWorkChain, "seed"))
+        inputs.structure = self.inputs.host
+        inputs.metadata = {"call_link_label": "seed"}
+        return ToContext(seed=self.submit(SeedWorkChain, **inputs))
+
+    def inspect_seed(self):
+        """Take its frames, and the held-out run as test."""
+        node = self.ctx.seed
+        self.out_many(self.exposed_outputs(node, SeedWorkChain, "seed"))
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_SUB_PROCESS_SEED.format(status=node.exit_status, why=node.exit_message)
+        outputs = node.outputs
+        self.ctx.frames, self.ctx.test, self.ctx.starts = outputs.frames, outputs.validation, outputs.starts
+        return None
+
+    def needs_learning(self):
+        """Whether model and catalogue are not both given."""
+        return "learn" in self.inputs and (self.ctx.model is None or self.ctx.catalogue is None)
+
+    def run_learning(self):
+        """Train, explore, label, until nothing new appears."""
+        inputs = AttributeDict(self.exposed_inputs(LearnWorkChain, "learn"))
+        inputs.host = self.inputs.host
+        for name in (*FROM_SEED, "model", "catalogue"):
+            if self.ctx[name] is not None:
+                inputs[name] = self.ctx[name]
+        inputs.metadata = {"call_link_label": "learn"}
+        return ToContext(learning=self.submit(LearnWorkChain, **inputs))
+
+    def inspect_learning(self):
+        """Take what was learned; unconverged is not failed."""
+        node = self.ctx.learning
+        self.out_many(self.exposed_outputs(node, LearnWorkChain))
+        if not node.is_finished_ok and node.exit_status < 600:
+            return self.exit_codes.ERROR_SUB_PROCESS_LEARN.format(status=node.exit_status, why=node.exit_message)
+        self.ctx.learning_exit = node.exit_status
+        self.ctx.model, self.ctx.catalogue = node.outputs.model, node.outputs.catalogue
+        return None
+
+    def wants_transport(self):
+        """Whether inputs for production are given."""
+        return "transport" in self.inputs
+
+    def run_transport(self):
+        """Production dynamics with the model."""
+        inputs = AttributeDict(self.exposed_inputs(TransportWorkChain, "transport"))
+        inputs.model, inputs.host = self.ctx.model, self.inputs.host
+        inputs.frames = self.ctx.starts if self.ctx.starts is not None else self.ctx.frames
+        if self.ctx.catalogue is not None:
+            inputs.known = self.ctx.catalogue
+        inputs.metadata = {"call_link_label": "transport"}
+        return ToContext(production=self.submit(TransportWorkChain, **inputs))
+
+    def inspect_transport(self):
+        """Take rates and mobility."""
+        node = self.ctx.production
+        self.out_many(self.exposed_outputs(node, TransportWorkChain, "production"))
+        if "transport" in node.outputs:
+            self.out("transport", node.outputs.transport)
+        if node.exit_status == 602 and not self.ctx.learning_exit:
+            return self.exit_codes.ERROR_TOO_FEW_HOPS.format(stage="transport", why=node.exit_message)
+        if not node.is_finished_ok and node.exit_status != 602:
+            return self.exit_codes.ERROR_SUB_PROCESS_TRANSPORT.format(status=node.exit_status, why=node.exit_message)
+        return None
+
+    def results(self):
+        """End with what learning ended with."""
+        status = self.ctx.learning_exit
+        if not status:
+            return None
+        name = {
+            601: "ERROR_PATHWAYS_NOT_CONVERGED",
+            602: "ERROR_TOO_FEW_HOPS",
+            603: "ERROR_BUDGET_EXHAUSTED",
+        }[status]
+        return getattr(self.exit_codes, name).format(stage="learning", why=self.ctx.learning.exit_message)
+
+
+def _optional() -> dict:
+    """A namespace that may be left out whole; a new mapping each time, for exposing ports empties it."""
+    return {"required": False, "populate_defaults": False}
+
+
+def validate_inputs(inputs, _) -> str | None:
+    if "frames" not in inputs and "seed" not in inputs:
+        return "neither `frames` nor `seed`: give labelled frames, or the inputs of a seed that makes them"
+    learned = "model" in inputs and "catalogue" in inputs
+    if "learn" not in inputs and not learned:
+        return "neither `learn` nor `model` with `catalogue`: give the inputs of learning, or what it made"
+    if "model" in inputs and "frames" not in inputs:
+        return "model without frames: dynamics starts from frames with carrier sites; give `frames` too"
+    return None

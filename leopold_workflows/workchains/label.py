@@ -1,0 +1,168 @@
+"""`LabelWorkChain` (`leopold.label`): one frame to VASP and back, with the carrier where it was asked to be."""
+
+from __future__ import annotations
+
+import numpy as np
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ToContext, WorkChain
+
+from leopold_model.frames import FrameError
+from leopold_workflows.calculations.functions_vasp import find_frame, label_request
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.vasp import adapter
+from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
+from leopold_workflows.vasp.study import Study, study
+from leopold_workflows.vasp.verdict import MAX_PARTICIPATION, judge
+
+
+class LabelWorkChain(WorkChain):
+    """Impose the carrier on the frame's `carrier_sites`, release it, and see whether it stayed.
+
+    A static run with the occupation matrix imposed makes a WAVECAR with the carrier on the requested sites;
+    its energy and forces are biased and never used. A second static run starts from that WAVECAR without any
+    occupation tag. Only when it converged, the carrier is localised and sits on the requested sites does the
+    frame become `frames`; otherwise what was reached is `reached`, with a typed exit code.
+    """
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        adapter.expose(spec)
+        spec.input("frames", valid_type=FrameSetData, help="Frames, of which one is labelled here.")
+        spec.input("frame", valid_type=orm.Str, help="Id of that frame; its `carrier_sites` are the request.")
+        spec.input("carrier", valid_type=orm.Dict, help="As in leopold.vasp.")
+        spec.input("incar", valid_type=orm.Dict, required=False, help="INCAR tags of the static runs.")
+        spec.input(
+            "max_participation",
+            valid_type=orm.Float,
+            default=lambda: orm.Float(MAX_PARTICIPATION),
+            help="Sites one carrier may be spread over before it counts as delocalised.",
+        )
+        spec.inputs.validator = _validate
+        spec.outline(
+            cls.setup,
+            cls.run_constrained,
+            cls.inspect_constrained,
+            cls.run_released,
+            cls.inspect_released,
+        )
+        spec.output("frames", valid_type=FrameSetData, required=False, help="The verified frame.")
+        spec.output("reached", valid_type=FrameSetData, required=False, help="The frame reached when it was missed.")
+        spec.exit_code(
+            403, "ERROR_SUB_PROCESS_CONSTRAINED", message="the constrained run failed with exit status {status}"
+        )
+        spec.exit_code(404, "ERROR_SUB_PROCESS_RELEASED", message="the released run failed with exit status {status}")
+        spec.exit_code(
+            501, "ERROR_POLARON_DELOCALISED", message="released, the carrier spread over {participation:.1f} sites"
+        )
+        spec.exit_code(
+            502, "ERROR_POLARON_ON_OTHER_SITE", message="asked for sites {requested}, the carrier went to {sites}"
+        )
+        spec.exit_code(504, "ERROR_LABEL_NOT_CONVERGED", message="the released run did not reach EDIFF within NELM")
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls, code, frames, frame, *, material, protocol=None, overrides=None, potential_family=None, options=None
+    ):
+        """A builder for the frame with id `frame`, at the same level of theory as the seed of that protocol."""
+        structure = orm.StructureData(ase=find_frame(frames, frame).to_atoms())
+        shared = study(
+            code, material_name=material, structure=structure, level=protocol, overrides=overrides,
+            potential_family=potential_family, options=options,
+        )  # fmt: skip
+        builder = cls.get_builder()
+        for name, value in label_inputs(shared).items():
+            builder[name] = value
+        builder.frames, builder.frame = frames, orm.Str(frame)
+        return builder
+
+    def setup(self):
+        """Take the structure out of the frames; write the occupation matrix of the requested sites."""
+        frame = find_frame(self.inputs.frames, self.inputs.frame.value)
+        self.ctx.sites = list(frame.carrier_sites)
+        self.ctx.run = frame.run or "label"
+        self.ctx.tags = {
+            "source": "label",
+            "label": self.inputs.frame.value,
+            "pathway": frame.pathway,
+            "requested_sites": self.ctx.sites,
+        }
+        if np.isfinite(frame.temperature):
+            self.ctx.tags["temperature"] = frame.temperature
+        request = label_request(self.inputs.frames, self.inputs.frame, self.inputs.carrier, self.inputs.vasp.hubbard)
+        self.ctx.structure, self.ctx.occmatrix = request["structure"], request["occmatrix"]
+
+    def run_constrained(self):
+        """Submit the static run with imposed occupations."""
+        inputs = self._inputs(occmatrix=self.ctx.occmatrix)
+        return ToContext(constrained=self.submit(LeopoldVaspCalculation, **inputs))
+
+    def inspect_constrained(self):
+        """Its electronic convergence does not matter, only that it left orbitals."""
+        node = self.ctx.constrained
+        unconverged = LeopoldVaspCalculation.exit_codes.ERROR_ELECTRONIC_NOT_CONVERGED.status
+        if not node.is_finished_ok and node.exit_status != unconverged:
+            return self.exit_codes.ERROR_SUB_PROCESS_CONSTRAINED.format(status=node.exit_status)
+        return None
+
+    def run_released(self):
+        """Submit the static run that starts from those orbitals, free of constraints."""
+        inputs = self._inputs(restart_folder=self.ctx.constrained.outputs.remote_folder)
+        return ToContext(released=self.submit(LeopoldVaspCalculation, **inputs))
+
+    def inspect_released(self):
+        """Judge where the carrier sits and end with the outcome."""
+        node = self.ctx.released
+        if "frames" not in node.outputs or node.exit_status not in (
+            0, LeopoldVaspCalculation.exit_codes.ERROR_ELECTRONIC_NOT_CONVERGED.status,
+        ):  # fmt: skip
+            return self.exit_codes.ERROR_SUB_PROCESS_RELEASED.format(status=node.exit_status)
+        frames = node.outputs.frames
+        last = frames.get_frames()[-1]
+        verdict = judge(last, self.ctx.sites, self.inputs.carrier["species"], self.inputs.max_participation.value)
+        if verdict.outcome == "verified":
+            self.out("frames", frames)
+            return None
+        self.out("reached", frames)
+        misses = {
+            "moved": self.exit_codes.ERROR_POLARON_ON_OTHER_SITE,
+            "delocalised": self.exit_codes.ERROR_POLARON_DELOCALISED,
+            "not_converged": self.exit_codes.ERROR_LABEL_NOT_CONVERGED,
+        }
+        return misses[verdict.outcome].format(**verdict.as_dict())
+
+    def _inputs(self, **specific) -> AttributeDict:
+        return adapter.job_inputs(
+            AttributeDict(self.inputs.vasp), self.ctx.structure, self.inputs.carrier, stage="static",
+            run=self.ctx.run, sites=self.ctx.sites, tags=self.ctx.tags,
+            incar=self.inputs.incar.get_dict() if "incar" in self.inputs else None, **specific,
+        )  # fmt: skip
+
+
+def label_inputs(shared: Study) -> dict:
+    """Inputs of this WorkChain that do not depend on the frame."""
+    inputs = shared.protocol("label")
+    return {
+        "vasp": shared.vasp,
+        "carrier": shared.carrier,
+        "incar": orm.Dict(inputs["incar"]),
+        "max_participation": orm.Float(inputs["max_participation"]),
+    }
+
+
+def _validate(inputs, _) -> str | None:
+    if "frames" not in inputs or "frame" not in inputs:
+        return None  # exposed elsewhere without them
+    try:
+        frame = find_frame(inputs["frames"], inputs["frame"].value)
+    except FrameError as error:
+        return str(error)
+    wanted = inputs["carrier"]["n"]
+    if len(frame.carrier_sites) != wanted:
+        return f"frame {frame.id}: {len(frame.carrier_sites)} carrier_sites but {wanted} carriers; set carrier_sites"
+    if "hubbard" not in inputs["vasp"]:
+        return "vasp.hubbard is missing: occupations can only be imposed on species with DFT+U; give {kind: {l, u}}"
+    structure = orm.StructureData(ase=frame.to_atoms())
+    incar = inputs["incar"].get_dict() if "incar" in inputs else {}
+    return adapter.faults(inputs["vasp"], structure, inputs["carrier"], incar, "static")

@@ -1,0 +1,141 @@
+"""`LabelFramesWorkChain` (`leopold.label.frames`): many frames to VASP, a few at a time."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.engine import WorkChain, while_
+
+from leopold_workflows.calculations.functions import merge_frames
+from leopold_workflows.calculations.functions_vasp import gather_outcomes
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.vasp.study import study
+from leopold_workflows.workchains.label import LabelWorkChain, label_inputs
+
+
+class LabelFramesWorkChain(WorkChain):
+    """A `LabelWorkChain` for every frame of `frames`, at most `max_concurrent` at a time; results keyed by frame id.
+
+    A label is answered when VASP gave a converged state, be it the one asked for or not: that a carrier moves
+    or spreads is physics. Labels that failed or did not converge are not. When fewer than `quorum` of all are
+    answered, or not one is verified, the WorkChain ends with an exit code, its outputs complete all the same.
+    """
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.expose_inputs(LabelWorkChain, exclude=("frame", "frames"))
+        spec.input("frames", valid_type=FrameSetData, validator=_not_empty, help="Frames to label.")
+        spec.input("max_concurrent", valid_type=orm.Int, default=lambda: orm.Int(8), help="Labels at a time.")
+        spec.input("quorum", valid_type=orm.Float, default=lambda: orm.Float(0.8), help="Least fraction answered.")
+        spec.outline(
+            cls.setup,
+            while_(cls.frames_remain)(
+                cls.run_labels,
+                cls.inspect_labels,
+            ),
+            cls.results,
+            cls.check_quorum,
+        )
+        spec.output("frames", valid_type=FrameSetData, help="Verified frames (possibly none).")
+        spec.output("rejected", valid_type=FrameSetData, help="Frames reached by labels that missed (possibly none).")
+        spec.output(
+            "outcomes", valid_type=orm.Dict, help="`counts` by outcome, `total`, and `labels` keyed by frame id."
+        )
+        spec.exit_code(
+            411,
+            "ERROR_LABEL_QUORUM_NOT_MET",
+            message="{answered} of {total} labels were answered, fewer than the quorum; all outputs are there",
+        )
+        spec.exit_code(412, "ERROR_NO_LABEL_VERIFIED", message="none of {total} labels was verified; see `outcomes`")
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls, code, frames, *, material, protocol=None, overrides=None, potential_family=None, options=None
+    ):
+        """A builder that labels all of `frames` at the level of theory of that protocol."""
+        structure = orm.StructureData(ase=frames.get_frames()[0].to_atoms())
+        shared = study(
+            code, material_name=material, structure=structure, level=protocol, overrides=overrides,
+            potential_family=potential_family, options=options,
+        )  # fmt: skip
+        builder = cls.get_builder()
+        for name, value in label_frames_inputs(shared).items():
+            builder[name] = value
+        builder.frames = frames
+        return builder
+
+    def setup(self):
+        """List the ids of what is to be done."""
+        self.ctx.waiting = sorted({frame.id for frame in self.inputs.frames.get_frames()})
+        self.ctx.running = []
+        self.ctx.failed = {}
+
+    def frames_remain(self):
+        """Whether any frame has not been submitted."""
+        return bool(self.ctx.waiting)
+
+    def run_labels(self):
+        """Submit the next few."""
+        n = self.inputs.max_concurrent.value
+        self.ctx.running, self.ctx.waiting = self.ctx.waiting[:n], self.ctx.waiting[n:]
+        shared = self.exposed_inputs(LabelWorkChain)
+        for frame in self.ctx.running:
+            label = self.submit(LabelWorkChain, frames=self.inputs.frames, frame=orm.Str(frame), **shared)
+            self.to_context(**{_key(frame): label})
+
+    def inspect_labels(self):
+        """Note those that gave no verdict."""
+        for frame in self.ctx.running:
+            label = self.ctx[_key(frame)]
+            if _reached(label) is None:
+                self.ctx.failed[frame] = label.exit_status
+                self.report(f"LabelWorkChain<{label.pk}> of frame {frame} failed: {label.exit_message}")
+
+    def results(self):
+        """Gather verdicts, verified frames and misses."""
+        ids = {frame.id for frame in self.inputs.frames.get_frames()}
+        labels = {_key(frame): self.ctx[_key(frame)] for frame in sorted(ids)}
+        for name, port in (("frames", "frames"), ("rejected", "reached")):
+            found = {key: label.outputs[port] for key, label in labels.items() if port in label.outputs}
+            self.out(name, merge_frames(**found))
+        outcomes = gather_outcomes(
+            carrier=self.inputs.carrier,
+            max_participation=self.inputs.max_participation,
+            failed=orm.Dict(self.ctx.failed),
+            **{key: _reached(label) for key, label in labels.items() if _reached(label) is not None},
+        )
+        self.out("outcomes", outcomes)
+        self.report(", ".join(f"{count} {name}" for name, count in outcomes["counts"].items() if count))
+
+    def check_quorum(self):
+        """End with what the outcomes amount to."""
+        counts, total = self.outputs["outcomes"]["counts"], self.outputs["outcomes"]["total"]
+        answered = total - counts["failed"] - counts["not_converged"]
+        if answered < self.inputs.quorum.value * total:
+            return self.exit_codes.ERROR_LABEL_QUORUM_NOT_MET.format(answered=answered, total=total)
+        if not counts["verified"]:
+            return self.exit_codes.ERROR_NO_LABEL_VERIFIED.format(total=total)
+        return None
+
+
+def label_frames_inputs(shared) -> dict:
+    """Inputs of this WorkChain that do not depend on the frames."""
+    inputs = shared.protocol("label")
+    return {
+        **label_inputs(shared),
+        "max_concurrent": orm.Int(inputs["max_concurrent"]),
+        "quorum": orm.Float(inputs["quorum"]),
+    }
+
+
+def _reached(label) -> FrameSetData | None:
+    """What the released run of a label reached, verified or not; None when it failed before."""
+    return next((label.outputs[port] for port in ("frames", "reached") if port in label.outputs), None)
+
+
+def _key(frame: str) -> str:
+    return f"label_{frame}"
+
+
+def _not_empty(node, _):
+    return None if node is None or node.n_frames else "no frames: give at least one to label"

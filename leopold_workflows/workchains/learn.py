@@ -1,0 +1,428 @@
+"""`LearnWorkChain` (`leopold.learn`): the heart. Train, explore, label what is new, until nothing new comes."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ToContext, WorkChain, if_, while_
+
+from leopold_model.config import parse
+from leopold_workflows.calculations import functions as f
+from leopold_workflows.calculations import functions_hops as hops
+from leopold_workflows.calculations import functions_learn as learn
+from leopold_workflows.calculations.evaluate import EvaluateCalculation
+from leopold_workflows.calculations.job import species_message
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.data.model import ModelData
+from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.settings import LearnSettings, checked_by
+from leopold_workflows.workchains.explore import ExploreWorkChain, explore_inputs
+from leopold_workflows.workchains.label_frames import LabelFramesWorkChain, label_frames_inputs
+from leopold_workflows.workchains.train import TrainBaseWorkChain, train_inputs
+
+LABELS_USABLE = (0, 412)  # 412: no label was verified, which is knowledge about the model
+
+
+class LearnWorkChain(WorkChain):
+    """Learn the dynamics of the carrier until no new symmetry-inequivalent pathway appears.
+
+    A round: train on all frames so far (from the newest model on); explore; count hops by pathway. A class
+    that was seen but has fewer than `min_verified` verified labels is new: frames across some of its hops go
+    to VASP, carrier imposed where the model had it, and come back as training frames if it stayed. Part of
+    the labelled hops is never trained on and measures the error across hops. A class settled once needs no
+    further label. Without new labels the model stays, and the next exploration, with another seed, adds to
+    the same statistics.
+
+    Learning stops when every criterion of `settings` holds, or with 601, 602 or 603 when rounds or labels are
+    used up. Whatever happens, the outputs made so far are attached, each of them a valid input of the next
+    LearnWorkChain.
+    """
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input("frames", valid_type=FrameSetData, help="Labelled frames to begin with.")
+        spec.input("host", valid_type=orm.StructureData, help="The perfect crystal, in the orientation of the frames.")
+        for name, kind, text in (
+            ("test", FrameSetData, "A held-out run, never trained on."),
+            ("starts", FrameSetData, "Starts of dynamics; default: from `frames`."),
+            ("model", ModelData, "Model to begin with: round 1 does not train."),
+            ("catalogue", PathwaySetData, "Labels known before, from another loop."),
+            ("holdout", FrameSetData, "Hop frames held out by another loop."),
+        ):
+            spec.input(name, valid_type=kind, required=False, help=text)
+        spec.input(
+            "settings",
+            valid_type=orm.Dict,
+            validator=checked_by(LearnSettings, "settings"),
+            help="Selection of hop frames, criteria, budgets: see LearnSettings.",
+        )
+        spec.input(
+            "retraining",
+            valid_type=orm.Dict,
+            default=lambda: orm.Dict({}),
+            help="Changes to the training parameters when training goes on from a model.",
+        )
+        spec.input("seed", valid_type=orm.Int, help="Seed of every choice; each round derives its own from it.")
+        spec.expose_inputs(
+            TrainBaseWorkChain,
+            namespace="train",
+            exclude=(*(f"training.{n}" for n in ("frames", "validation", "test", "initial_model")), "clean_workdir"),
+        )
+        spec.expose_inputs(ExploreWorkChain, namespace="explore", exclude=("model", "frames", "host", "seed", "run"))
+        spec.expose_inputs(LabelFramesWorkChain, namespace="label", exclude=("frames",))
+        spec.expose_inputs(EvaluateCalculation, namespace="evaluate", exclude=("model", "frames"))
+        spec.inputs.validator = validate_inputs
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_iteration)(
+                cls.run_training,
+                cls.inspect_training,
+                cls.run_exploration,
+                cls.inspect_exploration,
+                cls.update_catalogue,
+                if_(cls.has_new_pathways)(
+                    cls.select_frames,
+                    cls.run_labelling,
+                    cls.inspect_labelling,
+                    cls.run_evaluation,
+                    cls.inspect_evaluation,
+                    cls.merge_frames,
+                ),
+                cls.check_convergence,
+            ),
+            cls.results,
+        )
+        for name, kind, text in (
+            ("model", ModelData, "The newest model."),
+            ("frames", FrameSetData, "All training frames."),
+            ("holdout", FrameSetData, "Labelled hop frames never trained on."),
+            ("selected", FrameSetData, "Hop frames sent to VASP, with the model's moments; ids: `label` of `labels`."),
+            ("labels", FrameSetData, "All verified labels of hop frames."),
+            ("rejected", FrameSetData, "What missed labels reached."),
+            ("catalogue", PathwaySetData, "Pathways, hops and labels."),
+            ("convergence", orm.Dict, "Every criterion of every round."),
+            ("learning_curve", orm.Dict, "Errors of every round."),
+            ("label_outcomes", orm.Dict, "Outcomes of all labels."),
+        ):
+            spec.output(name, valid_type=kind, required=False, help=text)
+        for status, stage in ((404, "train"), (405, "explore"), (406, "label"), (407, "evaluate")):
+            message = f"the stage {stage} failed in round {{round}} with exit status {{status}}"
+            spec.exit_code(status, f"ERROR_SUB_PROCESS_{stage.upper()}", message=message)
+        spec.exit_code(
+            411,
+            "ERROR_LABEL_QUORUM_NOT_MET",
+            message="too few labels of round {round} were answered; those that were are in the outputs",
+        )
+        spec.exit_code(601, "ERROR_PATHWAYS_NOT_CONVERGED", message="not converged after {round} rounds: {failing}")
+        spec.exit_code(602, "ERROR_TOO_FEW_HOPS", message="{hops} hops after {round} rounds: run longer or hotter")
+        spec.exit_code(
+            603, "ERROR_BUDGET_EXHAUSTED", message="{labels} labels asked for, and classes still lack some: {lacking}"
+        )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code_vasp,
+        code_leopold,
+        frames,
+        *,
+        material="mgo",
+        protocol=None,
+        overrides=None,
+        potential_family=None,
+        options=None,
+    ):
+        """A builder that learns from `frames`. `overrides` has one mapping per protocol name ('learn',
+        'train', ...)."""
+        from leopold_workflows.vasp.study import study
+
+        shared = study(
+            code_vasp,
+            material_name=material,
+            level=protocol,
+            overrides=overrides,
+            potential_family=potential_family,
+            options=options,
+        )
+        builder = cls.get_builder()
+        for name, value in learn_inputs(shared, code_leopold).items():
+            builder[name] = value
+        builder.frames, builder.host = frames, shared.structure
+        return builder
+
+    # ---------------------------------------------------------------------------------------------------------- rounds
+
+    def setup(self):
+        """Begin with what is given."""
+        self.ctx.round = 0
+        self.ctx.frames = self.inputs.frames
+        self.ctx.model = self.inputs.get("model")
+        self.ctx.catalogue = self.inputs.get("catalogue")
+        self.ctx.holdout = self.inputs.get("holdout")
+        self.ctx.needs_training = self.ctx.model is None
+        self.ctx.same_model = False
+        self.ctx.n_labels = self.ctx.n_asked = 0
+        self.ctx.converged = False
+        self.ctx.exhausted = False
+        self.ctx.hop_errors = None
+        for record in ("trainings", "errors", "assessments", "outcomes", "selections", "verified", "misses"):
+            self.ctx[record] = AttributeDict()
+
+    def should_run_iteration(self):
+        """Whether learning goes on: not converged, and rounds and labels left."""
+        return not (self.ctx.converged or self.ctx.exhausted) and self.ctx.round < self._settings.max_rounds
+
+    def run_training(self):
+        """Train on all frames so far, from the newest model on; nothing to do when no frame came in."""
+        self.ctx.round += 1
+        self.ctx.n_asked = 0
+        if not self.ctx.needs_training:
+            return None
+        inputs = AttributeDict(self.exposed_inputs(TrainBaseWorkChain, "train"))
+        inputs.training.frames = self.ctx.frames
+        if "test" in self.inputs:
+            inputs.training.test = self.inputs.test
+        if self.ctx.model is not None:
+            inputs.training.initial_model = self.ctx.model
+            inputs.training.parameters = f.updated(inputs.training.parameters, self.inputs.retraining)
+        return ToContext(training=self._submit(TrainBaseWorkChain, inputs, "train"))
+
+    def inspect_training(self):
+        """Take the model."""
+        if not self.ctx.needs_training:
+            return None
+        node = self.ctx.training
+        if not node.is_finished_ok:
+            return self._failed(self.exit_codes.ERROR_SUB_PROCESS_TRAIN, node)
+        self.ctx.model = node.outputs.model
+        self.ctx.trainings[self._name("training")] = node.outputs.results
+        self.ctx.needs_training, self.ctx.same_model = False, False
+        return None
+
+    def run_exploration(self):
+        """Learned dynamics; beside it, once per model, its errors on the hop frames it never saw."""
+        seed = f.seed_of_round(self.inputs.seed, orm.Int(self.ctx.round))
+        inputs = AttributeDict(self.exposed_inputs(ExploreWorkChain, "explore"))
+        inputs.update(
+            model=self.ctx.model,
+            frames=self.inputs.get("starts", self.ctx.frames),
+            host=self.inputs.host,
+            seed=seed,
+            run=orm.Str(self._run),
+        )
+        self.ctx.seed = seed
+        self.to_context(exploration=self._submit(ExploreWorkChain, inputs, "explore"))
+        if self.ctx.holdout is not None and not self.ctx.same_model:
+            self.to_context(holdout_evaluation=self._evaluate(self.ctx.holdout, "holdout"))
+
+    def inspect_exploration(self):
+        """Check that both ended well."""
+        node = self.ctx.exploration
+        if not node.is_finished_ok:
+            return self._failed(self.exit_codes.ERROR_SUB_PROCESS_EXPLORE, node)
+        if self.ctx.holdout is not None and not self.ctx.same_model:
+            evaluation = self.ctx.holdout_evaluation
+            if not evaluation.is_finished_ok:
+                return self._failed(self.exit_codes.ERROR_SUB_PROCESS_EVALUATE, evaluation)
+            self.ctx.hop_errors = learn.hop_frame_errors(self.ctx.holdout, evaluation.outputs.predictions)
+            self.ctx.errors[self._name("holdout")] = self.ctx.hop_errors
+        return None
+
+    def update_catalogue(self):
+        """Add the hops of this exploration."""
+        explored = self.ctx.exploration.outputs.catalogue
+        if self.ctx.catalogue is None:
+            self.ctx.catalogue = explored
+        else:
+            self.ctx.catalogue = hops.update_catalogue(explored, self.ctx.catalogue, orm.Bool(self.ctx.same_model))
+        self.ctx.same_model = True
+        self.report(f"round {self.ctx.round}: {self.ctx.catalogue.catalogue['summary']}")
+
+    def has_new_pathways(self):
+        """Whether a class that was seen lacks verified labels, and labels may still be asked for."""
+        return bool(self._lacking) and self.ctx.n_labels < self._settings.max_labels
+
+    def select_frames(self):
+        """Choose frames across hops of those classes."""
+        self.ctx.selected = hops.select_hop_frames(
+            self.ctx.exploration.outputs.track,
+            self.ctx.catalogue,
+            self.inputs.settings,
+            orm.Int(self._settings.max_labels - self.ctx.n_labels),
+            orm.Str(self._run),
+            self.ctx.seed,
+        )
+        self.report(f"round {self.ctx.round}: {len(self.ctx.selected)} frames of {', '.join(self._lacking)} to label")
+
+    def run_labelling(self):
+        """Send them to VASP, the carrier imposed and released."""
+        if not len(self.ctx.selected):
+            return None
+        self.ctx.n_asked = len(self.ctx.selected)
+        self.ctx.n_labels += self.ctx.n_asked
+        inputs = AttributeDict(self.exposed_inputs(LabelFramesWorkChain, "label"))
+        inputs.frames = self.ctx.selected
+        return ToContext(labelling=self._submit(LabelFramesWorkChain, inputs, "label"))
+
+    def inspect_labelling(self):
+        """Record every outcome, the misses too."""
+        if not len(self.ctx.selected):
+            return None
+        node = self.ctx.labelling
+        if "outcomes" not in node.outputs:
+            return self._failed(self.exit_codes.ERROR_SUB_PROCESS_LABEL, node)
+        outputs = node.outputs
+        self.ctx.catalogue = hops.record_labels(self.ctx.catalogue, self.ctx.selected, outputs.outcomes)
+        self.ctx.outcomes[self._name("labels")] = outputs.outcomes
+        self.ctx.selections[self._name("selected")] = self.ctx.selected
+        self.ctx.verified[self._name("verified")] = outputs.frames
+        self.ctx.misses[self._name("rejected")] = outputs.rejected
+        if node.exit_status not in LABELS_USABLE:
+            return self._failed(self.exit_codes.ERROR_LABEL_QUORUM_NOT_MET, node)
+        return None
+
+    def run_evaluation(self):
+        """Errors of this round's model on the labels it asked for, before it is trained on any."""
+        if not self._has_labels:
+            return None
+        return ToContext(evaluation=self._evaluate(self.ctx.labelling.outputs.frames, "new_labels"))
+
+    def inspect_evaluation(self):
+        """Keep them, pathway by pathway."""
+        if not self._has_labels:
+            return None
+        node = self.ctx.evaluation
+        if not node.is_finished_ok:
+            return self._failed(self.exit_codes.ERROR_SUB_PROCESS_EVALUATE, node)
+        errors = learn.hop_frame_errors(self.ctx.labelling.outputs.frames, node.outputs.predictions)
+        self.ctx.errors[self._name("new_labels")] = errors
+        if self.ctx.holdout is None:
+            self.ctx.hop_errors = errors
+        return None
+
+    def merge_frames(self):
+        """Add the verified labels to the training frames, some hops held out."""
+        if not self._has_labels:
+            return
+        fraction = orm.Float(self._settings.selection.holdout)
+        parts = f.split_by_run(self.ctx.labelling.outputs.frames, fraction, self.ctx.seed)
+        self.ctx.frames = f.merge_frames(frames=self.ctx.frames, labels=parts["training"])
+        self.ctx.needs_training = True
+        if len(parts["holdout"]):
+            earlier = {} if self.ctx.holdout is None else {"holdout": self.ctx.holdout}
+            self.ctx.holdout = f.merge_frames(labels=parts["holdout"], **earlier)
+
+    def check_convergence(self):
+        """Hold the round against every criterion; frames that are to be trained on keep the loop going."""
+        given = {"previous": self.ctx.assessment} if "assessment" in self.ctx else {}
+        if self.ctx.hop_errors is not None:
+            given["hop_errors"] = self.ctx.hop_errors
+        self.ctx.assessment = learn.assess(
+            self.ctx.catalogue, self.inputs.settings, orm.Int(self.ctx.round), orm.Int(self.ctx.n_asked), **given
+        )
+        self.ctx.assessments[self._name("assessment")] = self.ctx.assessment
+        self.ctx.converged = self.ctx.assessment["converged"] and not self.ctx.needs_training
+        self.ctx.exhausted = (
+            not self.ctx.needs_training and bool(self._lacking) and self.ctx.n_labels >= self._settings.max_labels
+        )
+        failing = [c["name"] for c in self.ctx.assessment["criteria"] if not c["passed"]]
+        self.report(
+            f"round {self.ctx.round}: " + (f"not met: {', '.join(failing)}" if failing else "all criteria hold")
+        )
+
+    def results(self):
+        """Attach what was learned; say why learning stopped if it did not converge."""
+        self._attach()
+        if self.ctx.converged:
+            return None
+        if self.ctx.exhausted:
+            return self.exit_codes.ERROR_BUDGET_EXHAUSTED.format(
+                labels=self.ctx.n_labels, lacking=", ".join(self._lacking)
+            )
+        criteria = {c["name"]: c for c in self.ctx.assessment["criteria"]}
+        failing = [name for name, c in criteria.items() if not c["passed"]]
+        if not criteria["hops"]["passed"]:
+            return self.exit_codes.ERROR_TOO_FEW_HOPS.format(hops=criteria["hops"]["value"], round=self.ctx.round)
+        why = ", ".join(failing) or "the labels of the last round were not trained on"
+        return self.exit_codes.ERROR_PATHWAYS_NOT_CONVERGED.format(round=self.ctx.round, failing=why)
+
+    # --------------------------------------------------------------------------------------------------------- details
+
+    @property
+    def _settings(self) -> LearnSettings:
+        return parse(self.inputs.settings.get_dict(), LearnSettings)
+
+    @property
+    def _run(self) -> str:
+        return f"explore-{self.ctx.round:02d}"
+
+    @property
+    def _lacking(self) -> list[str]:
+        return [p["name"] for p in hops.in_need(self.ctx.catalogue.pathways, self._settings.selection)]
+
+    @property
+    def _has_labels(self) -> bool:
+        """Whether this round brought verified labels."""
+        return bool(len(self.ctx.selected)) and bool(len(self.ctx.labelling.outputs.frames))
+
+    def _name(self, part: str) -> str:
+        return f"round_{self.ctx.round:02d}_{part}"
+
+    def _submit(self, process, inputs: AttributeDict, stage: str):
+        inputs.metadata = {**inputs.get("metadata", {}), "call_link_label": self._name(stage)}
+        return self.submit(process, **inputs)
+
+    def _evaluate(self, frames: FrameSetData, part: str):
+        inputs = AttributeDict(self.exposed_inputs(EvaluateCalculation, "evaluate"))
+        inputs.model, inputs.frames = self.ctx.model, frames
+        return self._submit(EvaluateCalculation, inputs, f"evaluate_{part}")
+
+    def _failed(self, exit_code, node):
+        """Attach everything made so far before ending with `exit_code`."""
+        self._attach()
+        return exit_code.format(round=self.ctx.round, status=node.exit_status)
+
+    def _attach(self):
+        self.out("frames", self.ctx.frames)
+        for port in ("model", "catalogue", "holdout"):
+            if self.ctx[port] is not None:
+                self.out(port, self.ctx[port])
+        gathered = {
+            "convergence": (learn.gather_convergence, self.ctx.assessments),
+            "learning_curve": (learn.gather_learning_curve, {**self.ctx.trainings, **self.ctx.errors}),
+            "label_outcomes": (learn.gather_label_outcomes, self.ctx.outcomes),
+            "selected": (f.merge_frames, self.ctx.selections),
+            "labels": (f.merge_frames, self.ctx.verified),
+            "rejected": (f.merge_frames, self.ctx.misses),
+        }
+        for port, (function, parts) in gathered.items():
+            if parts:
+                self.out(port, function(**parts))
+
+
+def learn_inputs(shared, code: orm.AbstractCode) -> dict:
+    """Inputs of this WorkChain that do not depend on frames, from a study's protocols and the `leopold` code."""
+    settings = shared.protocol("learn")
+    seed, retraining = settings.pop("seed"), settings.pop("retraining")
+    training = train_inputs(shared.protocol("train"), code)
+    return {
+        "settings": orm.Dict(settings),
+        "seed": orm.Int(seed),
+        "retraining": orm.Dict(retraining),
+        "train": training,
+        "explore": explore_inputs(shared.protocol("explore"), shared.material, code),
+        "label": label_frames_inputs(shared),
+        "evaluate": {"code": code, "metadata": {"options": training["training"]["metadata"]["options"]}},
+    }
+
+
+def validate_inputs(inputs, _) -> str | None:
+    if "frames" in inputs:
+        if inputs["frames"].n_frames == 0:
+            return "frames: no frame: give the labelled frames of a seed, or of any import"
+        if inputs["frames"].base.attributes.get("n_carriers") == 0:
+            return "frames: no carrier_sites: the model must be told where the carrier sits"
+        if "model" in inputs:
+            return species_message(inputs["model"], inputs["frames"])
+    return None

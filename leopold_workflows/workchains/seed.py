@@ -1,0 +1,298 @@
+"""`SeedWorkChain` (`leopold.seed`): the first data: a localised carrier and the dynamics it begins."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ToContext, WorkChain, if_
+
+from leopold_workflows.calculations.functions_vasp import (
+    distort_around,
+    initial_velocities,
+    judge_last,
+    occupation_matrix,
+    start_frames,
+    thin_runs,
+)
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.vasp import adapter
+from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
+from leopold_workflows.vasp.study import Study, study
+from leopold_workflows.vasp.verdict import MAX_PARTICIPATION
+from leopold_workflows.workchains.fpmd import FPMDWorkChain
+
+VALIDATION = "validation"
+
+
+class SeedWorkChain(WorkChain):
+    """Localise the carrier on `sites`, release it, verify that it stayed, then first-principles dynamics in parallel.
+
+    `localisation` is `omc` (a relaxation with the occupation matrix imposed, released from its WAVECAR) or
+    `moment` (the neighbours pushed outward and the moment seeded, for a VASP without the patch). The released
+    relaxation decides: a carrier that spread or went elsewhere ends the WorkChain with 501 or 502.
+
+    Dynamics runs at every temperature with every seed, and once more at `validation_temperature` with a seed
+    of its own: that run is held out, its frames are `validation`. Velocities are drawn at twice the
+    temperature because the runs start at the minimum, where potential energy takes half of it. Runs that fail
+    are left out if `quorum` of them remain and the held-out one is among those.
+    """
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        adapter.expose(spec)
+        spec.input("structure", valid_type=orm.StructureData, help="Host supercell, sites sorted by kind.")
+        spec.input("carrier", valid_type=orm.Dict, help="As in leopold.vasp.")
+        spec.input("sites", valid_type=orm.List, help="Atoms to put the carriers on.")
+        spec.input(
+            "localisation",
+            valid_type=orm.Str,
+            default=lambda: orm.Str("omc"),
+            validator=_localisation,
+            help="'omc' or 'moment'.",
+        )
+        spec.input("relaxation_incar", valid_type=orm.Dict, help="INCAR tags of both relaxations, NSW among them.")
+        spec.input("distortion", valid_type=orm.Float, default=lambda: orm.Float(0.05), help="Of bonds, for 'moment'.")
+        spec.input("temperatures", valid_type=orm.List, help="K, of the training runs.")
+        spec.input("seeds", valid_type=orm.List, help="One run per seed at each temperature.")
+        spec.input("validation_temperature", valid_type=orm.Float, help="K, of the held-out run.")
+        spec.input("validation_seed", valid_type=orm.Int, help="Seed of the held-out run, none of `seeds`.")
+        spec.input("steps", valid_type=orm.Int, help="Ionic steps of every run.")
+        spec.input("segment_steps", valid_type=orm.Int, help="Ionic steps of one job at most.")
+        spec.input("stride", valid_type=orm.Int, default=lambda: orm.Int(1), help="Keep every n-th step.")
+        spec.input("dynamics_incar", valid_type=orm.Dict, help="INCAR tags of dynamics, POTIM among them.")
+        spec.input("quorum", valid_type=orm.Float, default=lambda: orm.Float(0.8), help="Least fraction of runs.")
+        spec.input(
+            "max_participation",
+            valid_type=orm.Float,
+            default=lambda: orm.Float(MAX_PARTICIPATION),
+            help="Sites one carrier may be spread over before it counts as delocalised.",
+        )
+        spec.inputs.validator = _validate
+        spec.outline(
+            cls.setup,
+            if_(cls.imposes_occupations)(
+                cls.run_localisation,
+                cls.inspect_localisation,
+            ),
+            cls.run_release,
+            cls.inspect_release,
+            cls.run_dynamics,
+            cls.inspect_dynamics,
+            cls.results,
+        )
+        spec.output("frames", valid_type=FrameSetData, required=False, help="Converged frames of the training runs.")
+        spec.output("validation", valid_type=FrameSetData, required=False, help="Converged frames of the held-out run.")
+        spec.output("starts", valid_type=FrameSetData, required=False, help="Where the runs ended, with velocities.")
+        spec.output("structure", valid_type=orm.StructureData, required=False, help="The relaxed polaron.")
+        spec.output("relaxation", valid_type=FrameSetData, required=False, help="Steps of the released relaxation.")
+        spec.output("verdict", valid_type=orm.Dict, required=False, help="Where the released carrier sits.")
+        spec.output_namespace("remote_folders", valid_type=orm.RemoteData, help="Last folder of every run.")
+        spec.exit_code(
+            403, "ERROR_SUB_PROCESS_LOCALISATION", message="the constrained relaxation failed with exit status {status}"
+        )
+        spec.exit_code(
+            404, "ERROR_SUB_PROCESS_RELEASE", message="the released relaxation failed with exit status {status}"
+        )
+        spec.exit_code(
+            405,
+            "ERROR_SUB_PROCESS_DYNAMICS",
+            message="{done} of {total} runs of dynamics succeeded, the held-out one {validation}; these are output",
+        )
+        spec.exit_code(
+            501, "ERROR_POLARON_DELOCALISED", message="released, the carrier spread over {participation:.1f} sites"
+        )
+        spec.exit_code(
+            502, "ERROR_POLARON_ON_OTHER_SITE", message="asked for sites {requested}, the carrier went to {sites}"
+        )
+        spec.exit_code(504, "ERROR_RELEASE_NOT_CONVERGED", message="the last step of the release did not reach EDIFF")
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls, code, *, material, structure=None, protocol=None, overrides=None, potential_family=None, options=None
+    ):
+        """A builder with the inputs of protocols `vasp`, `fpmd` and `seed` for a `material` ('mgo', 'tio2')."""
+        shared = study(
+            code, material_name=material, structure=structure, level=protocol, overrides=overrides,
+            potential_family=potential_family, options=options,
+        )  # fmt: skip
+        builder = cls.get_builder()
+        for name, value in seed_inputs(shared).items():
+            builder[name] = value
+        return builder
+
+    def setup(self):
+        """Name the runs of dynamics: (temperature, seed) each."""
+        runs = [(t, s) for t in self.inputs.temperatures.get_list() for s in self.inputs.seeds.get_list()]
+        self.ctx.runs = {f"fpmd_{t:g}K_{s}".replace(".", "p").replace("-", "m"): [t, s] for t, s in runs}
+        self.ctx.runs[VALIDATION] = [self.inputs.validation_temperature.value, self.inputs.validation_seed.value]
+        self.ctx.sites = self.inputs.sites.get_list()
+        self.ctx.restart_folder = None
+        self.ctx.structure = self.inputs.structure
+
+    def imposes_occupations(self):
+        """Whether the carrier is localised by its occupation matrix."""
+        if self.inputs.localisation.value == "moment":
+            self.ctx.structure = distort_around(self.inputs.structure, self.inputs.sites, self.inputs.distortion)
+            return False
+        return True
+
+    def run_localisation(self):
+        """Submit the relaxation with imposed occupations."""
+        occmatrix = occupation_matrix(
+            self.inputs.structure, self.inputs.carrier, self.inputs.vasp.hubbard, self.inputs.sites
+        )
+        inputs = self._relaxation("localisation", occmatrix=occmatrix)
+        return ToContext(localisation=self.submit(LeopoldVaspCalculation, **inputs))
+
+    def inspect_localisation(self):
+        """Take its structure and orbitals; forces are biased, so convergence does not matter."""
+        node = self.ctx.localisation
+        if not _usable(node):
+            return self.exit_codes.ERROR_SUB_PROCESS_LOCALISATION.format(status=node.exit_status)
+        self.ctx.structure = node.outputs.structure
+        self.ctx.restart_folder = node.outputs.remote_folder
+        return None
+
+    def run_release(self):
+        """Submit the relaxation without constraints."""
+        inputs = self._relaxation("release", restart_folder=self.ctx.restart_folder)
+        return ToContext(release=self.submit(LeopoldVaspCalculation, **inputs))
+
+    def inspect_release(self):
+        """Verify that the carrier stayed."""
+        node = self.ctx.release
+        if not _usable(node):
+            return self.exit_codes.ERROR_SUB_PROCESS_RELEASE.format(status=node.exit_status)
+        verdict = judge_last(node.outputs.frames, self.inputs.sites, self.inputs.carrier, self.inputs.max_participation)
+        self.out("relaxation", node.outputs.frames)
+        self.out("structure", node.outputs.structure)
+        self.out("verdict", verdict)
+        misses = {
+            "moved": self.exit_codes.ERROR_POLARON_ON_OTHER_SITE,
+            "delocalised": self.exit_codes.ERROR_POLARON_DELOCALISED,
+            "not_converged": self.exit_codes.ERROR_RELEASE_NOT_CONVERGED,
+        }
+        miss = misses.get(verdict["outcome"])
+        return miss.format(**verdict.get_dict()) if miss else None
+
+    def run_dynamics(self):
+        """Submit every run of dynamics at once."""
+        release = self.ctx.release.outputs
+        for name, (temperature, seed) in self.ctx.runs.items():
+            velocities = initial_velocities(release.structure, orm.Float(2 * temperature), orm.Int(seed))
+            run = self.submit(
+                FPMDWorkChain,
+                vasp=self.inputs.vasp,
+                structure=release.structure,
+                carrier=self.inputs.carrier,
+                sites=self.inputs.sites,
+                velocities=velocities,
+                temperature=orm.Float(temperature),
+                steps=self.inputs.steps,
+                segment_steps=self.inputs.segment_steps,
+                seed=orm.Int(seed),
+                run=orm.Str(name),
+                incar=self.inputs.dynamics_incar,
+                restart_folder=release.remote_folder,
+            )
+            self.to_context(**{name: run})
+
+    def inspect_dynamics(self):
+        """Count the runs that are whole."""
+        self.ctx.done = [name for name in self.ctx.runs if self.ctx[name].is_finished_ok]
+        for name in set(self.ctx.runs) - set(self.ctx.done):
+            self.report(f"run {name} failed: FPMDWorkChain<{self.ctx[name].pk}>: {self.ctx[name].exit_message}")
+
+    def results(self):
+        """Thin the runs and set the held-out one apart."""
+        done = {name: self.ctx[name].outputs for name in self.ctx.done}
+        training = {name: run.frames for name, run in done.items() if name != VALIDATION}
+        if training:
+            self.out("frames", thin_runs(stride=self.inputs.stride, moves=orm.Bool(True), **training))
+            ends = {
+                f"{port}_{name}": run[port]
+                for name, run in done.items()
+                if name != VALIDATION
+                for port in ("frames", "structure", "velocities")
+            }
+            self.out("starts", start_frames(**ends))
+        if VALIDATION in done:
+            self.out(
+                "validation",
+                thin_runs(stride=self.inputs.stride, moves=orm.Bool(False), validation=done[VALIDATION].frames),
+            )
+        self.out("remote_folders", {name: run.remote_folder for name, run in done.items()})
+        if len(done) < self.inputs.quorum.value * len(self.ctx.runs) or VALIDATION not in done or not training:
+            return self.exit_codes.ERROR_SUB_PROCESS_DYNAMICS.format(
+                done=len(done), total=len(self.ctx.runs), validation="among them" if VALIDATION in done else "not"
+            )
+        return None
+
+    def _relaxation(self, run: str, **specific) -> AttributeDict:
+        return adapter.job_inputs(
+            AttributeDict(self.inputs.vasp), self.ctx.structure, self.inputs.carrier, stage="relax", run=run,
+            sites=self.ctx.sites, incar=self.inputs.relaxation_incar.get_dict(), tags={"source": "relaxation"},
+            **specific,
+        )  # fmt: skip
+
+
+def seed_inputs(shared: Study) -> dict:
+    """Inputs of this WorkChain from the protocols `seed` and `fpmd`."""
+    seed, fpmd = shared.protocol("seed"), shared.protocol("fpmd")
+    temperatures = seed["temperatures"] or shared.material["temperatures"]
+    first = seed["first_seed"]
+    return {
+        "vasp": shared.vasp,
+        "structure": shared.structure,
+        "carrier": shared.carrier,
+        "sites": orm.List(seed["sites"] or shared.sites),
+        "localisation": orm.Str(seed["localisation"]),
+        "relaxation_incar": orm.Dict({"nsw": seed["relaxation_steps"], **seed["incar"]}),
+        "distortion": orm.Float(seed["distortion"]),
+        "temperatures": orm.List([float(t) for t in temperatures]),
+        "seeds": orm.List(list(range(first, first + seed["runs_per_temperature"]))),
+        "validation_temperature": orm.Float(seed["validation_temperature"] or max(temperatures)),
+        "validation_seed": orm.Int(first + seed["runs_per_temperature"]),
+        "steps": orm.Int(fpmd["steps"]),
+        "segment_steps": orm.Int(fpmd["segment_steps"]),
+        "stride": orm.Int(seed["stride"]),
+        "dynamics_incar": orm.Dict({"potim": fpmd["timestep"], **fpmd["incar"]}),
+        "quorum": orm.Float(seed["quorum"]),
+        "max_participation": orm.Float(seed["max_participation"]),
+    }
+
+
+def _usable(node) -> bool:
+    """A relaxation whose last complete step can be gone on from, though NSW or NELM ran out."""
+    codes = LeopoldVaspCalculation.exit_codes
+    accepted = {0, codes.ERROR_IONIC_NOT_CONVERGED.status, codes.ERROR_ELECTRONIC_NOT_CONVERGED.status}
+    return node.exit_status in accepted and "structure" in node.outputs
+
+
+def _localisation(node, _):
+    if node is not None and node.value not in ("omc", "moment"):
+        return f"{node.value!r}: choose 'omc' (needs a patched VASP) or 'moment'"
+    return None
+
+
+def _validate(inputs, _) -> str | None:
+    if any(name not in inputs for name in ("structure", "sites", "carrier", "seeds", "validation_seed")):
+        return None  # exposed elsewhere without them
+    sites, structure, carrier = inputs["sites"].get_list(), inputs["structure"], inputs["carrier"]
+    if len(sites) != carrier["n"]:
+        return f"sites: {sites} for {carrier['n']} carriers; give one site per carrier"
+    for site in sites:
+        if not 0 <= site < len(structure.sites):
+            return f"sites: {site} but the structure has atoms 0 to {len(structure.sites) - 1}"
+        if structure.sites[site].kind_name not in carrier["species"]:
+            return f"sites: atom {site} is {structure.sites[site].kind_name}; choose one of {carrier['species']}"
+    if inputs["validation_seed"].value in inputs["seeds"].get_list():
+        return f"validation_seed: {inputs['validation_seed'].value} is also in seeds; the held-out run needs its own"
+    if inputs["localisation"].value == "omc" and "hubbard" not in inputs["vasp"]:
+        return "vasp.hubbard is missing: occupations can only be imposed on species with DFT+U; give {kind: {l, u}}"
+    for stage, port in (("relax", "relaxation_incar"), ("md", "dynamics_incar")):
+        message = adapter.faults(inputs["vasp"], structure, carrier, inputs[port].get_dict(), stage)
+        if message:
+            return message
+    return None

@@ -1,0 +1,87 @@
+"""`TrainBaseWorkChain` (`leopold.train.base`): one training, with what to do when it does not end well."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, process_handler, while_
+
+from leopold_workflows.calculations.functions import lower_learning_rate
+from leopold_workflows.calculations.train import TrainCalculation
+from leopold_workflows.protocols import protocol as load_protocol
+
+
+class TrainBaseWorkChain(BaseRestartWorkChain):
+    """Train one model.
+
+    A training that ran out of walltime is resumed from its checkpoint, which gives the same model as an
+    uninterrupted one. A training that diverged starts again with `LEARNING_RATE_FACTOR` times the learning
+    rate. Anything else is final.
+    """
+
+    _process_class = TrainCalculation
+    LEARNING_RATE_FACTOR = 0.3
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.expose_inputs(TrainCalculation, namespace="training", exclude=("restart_folder",))
+        spec.expose_outputs(TrainCalculation)
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_process)(
+                cls.run_process,
+                cls.inspect_process,
+            ),
+            cls.results,
+        )
+        spec.exit_code(310, "ERROR_NO_MODEL", message="Training ended without an error but left no model.")
+
+    @classmethod
+    def get_builder_from_protocol(cls, code, protocol=None, overrides=None):
+        """A builder without frames: `code` is `leopold`, `protocol` fast | balanced | stringent."""
+        builder = cls.get_builder()
+        inputs = train_inputs(load_protocol("train", protocol, overrides), code)
+        for name, value in inputs.pop("training").items():
+            builder.training[name] = value
+        builder.max_iterations = inputs["max_iterations"]
+        return builder
+
+    def setup(self):
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(TrainCalculation, "training"))
+
+    @process_handler(priority=400, exit_codes=TrainCalculation.exit_codes.ERROR_OUT_OF_WALLTIME)
+    def resume_from_checkpoint(self, node):
+        """The walltime ran out: go on from the checkpoint in the remote folder."""
+        self.ctx.inputs.restart_folder = node.outputs.remote_folder
+        self.report(f"training {node.pk} ran out of walltime: resuming from its checkpoint")
+        return ProcessHandlerReport(True)
+
+    @process_handler(priority=300, exit_codes=TrainCalculation.exit_codes.ERROR_TRAINING_DIVERGED)
+    def lower_the_learning_rate(self, node):
+        """The loss grew without bound: start again, with smaller steps."""
+        self.ctx.inputs.pop("restart_folder", None)
+        self.ctx.inputs.parameters = lower_learning_rate(node.inputs.parameters, orm.Float(self.LEARNING_RATE_FACTOR))
+        rate = self.ctx.inputs.parameters["learning_rate"]
+        self.report(f"training {node.pk} diverged: starting again with learning rate {rate:.2g}")
+        return ProcessHandlerReport(True)
+
+    def results(self):
+        node = self.ctx.children[self.ctx.iteration - 1]
+        if "model" not in node.outputs:
+            return self.exit_codes.ERROR_NO_MODEL
+        self.out_many(self.exposed_outputs(node, TrainCalculation))
+        return None
+
+
+def train_inputs(settings: dict, code: orm.AbstractCode) -> dict:
+    """Inputs of this WorkChain that do not depend on frames, from its protocol's `settings`."""
+    return {
+        "training": {
+            "code": code,
+            "parameters": orm.Dict(settings["parameters"]),
+            "metadata": {"options": settings["options"]},
+        },
+        "max_iterations": orm.Int(settings["max_iterations"]),
+    }

@@ -1,0 +1,70 @@
+"""First-principles trajectories in segments: cut anywhere, they go on where they were."""
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+
+from leopold_workflows.calculations.functions_vasp import distort_around, initial_velocities
+from leopold_workflows.vasp.verdict import shortest
+from leopold_workflows.workchains.fpmd import FPMDWorkChain
+
+
+@pytest.fixture
+def chain(mgo):
+    """A trajectory of the MgO hole, its neighbours pushed away: `chain(steps, segment_steps, prepend='')`."""
+    start = distort_around(mgo.structure, orm.List([32]), orm.Float(0.05))
+
+    def run(steps, segment_steps, prepend="", **inputs):
+        options = {**mgo.vasp["options"], "prepend_text": prepend}
+        outputs, node = run_get_node(
+            FPMDWorkChain,
+            vasp={**mgo.vasp, "options": options},
+            structure=start,
+            carrier=mgo.carrier,
+            sites=orm.List([32]),
+            velocities=initial_velocities(mgo.structure, orm.Float(600.0), orm.Int(1)),
+            temperature=orm.Float(600.0),
+            steps=orm.Int(steps),
+            segment_steps=orm.Int(segment_steps),
+            seed=orm.Int(1),
+            run=orm.Str("run"),
+            # constant energy: segments then must follow the uncut path exactly
+            incar=orm.Dict({"potim": 1.0, "mdalgo": 0, "smass": -3, "ediff": 1e-8}),
+            **inputs,
+        )
+        return outputs, node
+
+    return run
+
+
+@pytest.mark.xdist_group("aiida-runs")
+def test_segments_follow_the_uncut_path(chain, tmp_path):
+    whole, node = chain(8, 8)
+    assert node.is_finished_ok and len(node.called) == 2
+    reference = whole["frames"].get_frames()
+    assert [f.step for f in reference] == list(range(1, 9))
+    assert {f.run for f in reference} == {"run"} and {f.temperature for f in reference} == {600.0}
+    assert all(f.occupations is not None and f.converged and f.carrier_sites == (32,) for f in reference)
+
+    # the first job is killed inside step 4: three steps are kept, and five remain
+    marker = tmp_path / "marker"
+    prepend = f"export LEOPOLD_STANDIN_FAIL=kill@4 LEOPOLD_STANDIN_FAIL_ONCE={marker}"
+    cut, node = chain(8, 6, prepend)
+    jobs = [n for n in node.called if n.process_label == "LeopoldVaspCalculation"]
+    assert [j.exit_status for j in jobs] == [410, 0]
+    assert [j.inputs.parameters["nsw"] for j in jobs] == [6, 5]
+    assert "restart_folder" not in jobs[1].inputs, "a killed run leaves no WAVECAR of its last step"
+    frames = cut["frames"].get_frames()
+    assert [f.step for f in frames] == list(range(1, 9))
+    for ours, theirs in zip(frames, reference, strict=True):
+        assert np.abs(shortest(ours.positions - theirs.positions, ours.cell)).max() < 3e-5  # OUTCAR has five decimals
+        assert ours.energy == pytest.approx(theirs.energy, abs=1e-4)
+
+
+@pytest.mark.xdist_group("aiida-runs")
+def test_a_job_that_never_starts_is_tried_again_and_then_given_up(chain):
+    outputs, node = chain(4, 4, "export LEOPOLD_STANDIN_FAIL=crash")
+    assert node.exit_status == FPMDWorkChain.exit_codes.ERROR_SEGMENT_FAILED.status
+    assert "2 tries" in node.exit_message and "frames" not in outputs
+    assert [n.exit_status for n in node.called] == [311, 311]

@@ -1,0 +1,142 @@
+"""Frames to VASP and back: verified ones become data, misses are kept with a reason, results are keyed by frame."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import enable_caching, get_manager
+
+from leopold_model.frames import Frame
+from leopold_workflows.calculations.functions_vasp import distort_around
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.vasp.verdict import shortest
+from leopold_workflows.workchains.label import LabelWorkChain
+from leopold_workflows.workchains.label_frames import LabelFramesWorkChain
+
+
+@pytest.fixture
+def hop_frames(mgo):
+    """Frames of the 64-atom cell as dynamics would propose them, without labels; the carrier on sites 32 and 45."""
+    random = np.random.default_rng(0)
+    relaxed = {s: distort_around(mgo.structure, orm.List([s]), orm.Float(0.05)).get_ase() for s in (32, 45)}
+    return [
+        Frame(
+            numbers=relaxed[site].numbers,
+            positions=relaxed[site].positions + 0.02 * random.normal(size=(64, 3)),
+            cell=relaxed[site].cell.array,
+            carrier="hole",
+            carrier_sites=(site,),
+            source="ml",
+            run=f"explore-{k}",
+            step=100 + k,
+            pathway="O-O 2.96 A <110> x12",
+            temperature=600.0,
+        )
+        for k, site in enumerate((32, 45))
+    ]
+
+
+@pytest.mark.xdist_group("aiida-runs")
+def test_a_frame_is_verified_on_the_site_it_asked_for(standin, hop_frames):
+    asked = hop_frames[1]
+    builder = LabelWorkChain.get_builder_from_protocol(
+        standin, FrameSetData.from_frames(hop_frames), asked.id, material="mgo", protocol="fast"
+    )
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    (frame,) = outputs["frames"].get_frames()
+    assert frame.carrier_sites == frame.requested_sites == (45,) and frame.label == asked.id
+    assert frame.labelled and frame.occupations is not None
+    assert (frame.source, frame.run, frame.pathway) == ("label", asked.run, asked.pathway)
+    assert np.abs(shortest(frame.positions - asked.positions, frame.cell)).max() < 1e-5
+
+    constrained, released = (n for n in node.called if n.process_label == "LeopoldVaspCalculation")
+    assert constrained.inputs.parameters["occext"] == 1 and "occext" not in released.inputs.parameters.get_dict()
+    assert released.inputs.restart_folder.uuid == constrained.outputs.remote_folder.uuid
+    # the bias of the constrained run is in its energy, so that run must not have made the label
+    assert frame.energy != pytest.approx(constrained.outputs.misc["energy"], abs=1e-3)
+
+
+@pytest.mark.xdist_group("aiida-runs")
+def test_a_vasp_without_the_patch_is_found_out(standin, hop_frames):
+    builder = LabelWorkChain.get_builder_from_protocol(
+        standin, FrameSetData.from_frames(hop_frames[:1]), hop_frames[0].id, material="mgo", protocol="fast",
+        options={"prepend_text": "export LEOPOLD_STANDIN_UNPATCHED=1"},
+    )  # fmt: skip
+    _, node = run_get_node(builder)
+    assert node.exit_status == LabelWorkChain.exit_codes.ERROR_SUB_PROCESS_CONSTRAINED.status
+    job = next(n for n in node.called if n.process_label == "LeopoldVaspCalculation")
+    assert job.exit_status == 320 and "not patched" in job.exit_message
+
+
+@pytest.mark.xdist_group("aiida-runs")
+def test_misses_are_kept_and_keyed_by_frame(standin, hop_frames, tmp_path):
+    """One label is drawn to another site (the first to run), the other is verified; one frame is asked for twice."""
+    marker = tmp_path / "marker"
+    # the constrained run of either is spared by `moved`, so the marker must be made by a released one
+    prepend = f'grep -q OCCEXT INCAR || export LEOPOLD_STANDIN_FAIL=moved LEOPOLD_STANDIN_FAIL_ONCE="{marker}"'
+    builder = LabelFramesWorkChain.get_builder_from_protocol(
+        standin,
+        FrameSetData.from_frames([*hop_frames, hop_frames[0]]),
+        material="mgo",
+        protocol="fast",
+        overrides={"label": {"max_concurrent": 1}},
+        options={"prepend_text": prepend},
+    )
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    outcomes = outputs["outcomes"].get_dict()
+    assert outcomes["total"] == 2 and outcomes["counts"]["verified"] == outcomes["counts"]["moved"] == 1
+    (verified,), (missed,) = outputs["frames"].get_frames(), outputs["rejected"].get_frames()
+    assert outcomes["labels"][verified.label]["outcome"] == "verified"
+    assert outcomes["labels"][missed.label]["outcome"] == "moved"
+    assert missed.carrier_sites != missed.requested_sites
+    asked = {f.id: f for f in hop_frames}
+    for frame in (verified, missed):
+        assert np.abs(shortest(frame.positions - asked[frame.label].positions, frame.cell)).max() < 1e-5
+    assert 502 in [n.exit_status for n in node.called if n.process_label == "LabelWorkChain"]
+
+
+@pytest.mark.xdist_group("aiida-runs")
+def test_a_quorum_that_is_not_met(standin, hop_frames):
+    builder = LabelFramesWorkChain.get_builder_from_protocol(
+        standin, FrameSetData.from_frames(hop_frames[:1]), material="mgo", protocol="fast",
+        options={"prepend_text": "export LEOPOLD_STANDIN_FAIL=crash"},
+    )  # fmt: skip
+    outputs, node = run_get_node(builder)
+    assert node.exit_status == LabelFramesWorkChain.exit_codes.ERROR_LABEL_QUORUM_NOT_MET.status
+    assert outputs["outcomes"]["counts"]["failed"] == 1 and outputs["frames"].n_frames == 0
+
+
+def test_bad_requests_are_refused_at_launch(standin, hop_frames):
+    frames = FrameSetData.from_frames([replace(hop_frames[0], carrier_sites=()), hop_frames[1]])
+
+    def message(frame_id):
+        builder = LabelWorkChain.get_builder_from_protocol(standin, frames, hop_frames[1].id, material="mgo")
+        builder.frame = orm.Str(frame_id)
+        with pytest.raises(ValueError) as error:
+            instantiate_process(get_manager().get_runner(), LabelWorkChain, **builder._inputs(prune=True))
+        return str(error.value)
+
+    assert "no frame with id 'nonsense'" in message("nonsense")
+    assert "0 carrier_sites but 1 carriers" in message(frames.get_frames()[0].id)
+
+
+@pytest.mark.xdist_group("aiida-runs")
+def test_a_label_asked_for_again_is_not_computed_again(standin, hop_frames):
+    builder = LabelWorkChain.get_builder_from_protocol(
+        standin, FrameSetData.from_frames(hop_frames), hop_frames[0].id, material="mgo", protocol="fast"
+    )
+    first, _ = run_get_node(builder)
+    with enable_caching(identifier="aiida.calculations:leopold.vasp"):
+        # other nodes of the same content, as another launch would make
+        again = LabelWorkChain.get_builder_from_protocol(
+            standin, FrameSetData.from_frames(hop_frames), hop_frames[0].id, material="mgo", protocol="fast"
+        )
+        second, node = run_get_node(again)
+    jobs = [n for n in node.called if n.process_label == "LeopoldVaspCalculation"]
+    assert len(jobs) == 2 and all(job.base.caching.is_created_from_cache for job in jobs)
+    assert second["frames"].content == first["frames"].content

@@ -1,0 +1,78 @@
+"""Protocols: levels differ, overrides are merged, what has no place is refused with the nearest name."""
+
+import numpy as np
+import pytest
+
+from leopold_model.vasp.poscar import blocks
+from leopold_workflows.protocols import FOLDER, ProtocolError, material, protocol
+from leopold_workflows.vasp.study import study, supercell
+
+OURS = ("vasp", "seed", "fpmd", "label")
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("level", ["fast", "balanced", "stringent", None])
+def test_every_level_exists(name, level):
+    assert protocol(name, level)
+
+
+def test_overrides_are_merged_and_unknown_keys_refused():
+    assert protocol("seed", "fast", {"stride": 7})["stride"] == 7
+    assert protocol("vasp", "fast", {"incar": {"nelm": 99}})["incar"]["nelm"] == 99
+    with pytest.raises(ProtocolError, match=r"'strid': did you mean 'stride'\?"):
+        protocol("seed", "fast", {"strid": 7})
+    with pytest.raises(ProtocolError, match=r"'balancd'.*'balanced'"):
+        protocol("seed", "balancd")
+    with pytest.raises(ProtocolError, match=r"tio: did you mean 'tio2'"):
+        material("tio")
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (FOLDER / "materials").glob("*.yaml")))
+def test_materials_are_whole(name):
+    recipe = material(name)
+    cell = supercell(recipe["lattice"])
+    symbols = cell.get_chemical_symbols()
+    charges = recipe["carrier"]["formal_charges"]
+    assert sum(charges[s] for s in symbols) == 0, "the perfect crystal is a closed shell"
+    assert set(recipe["carrier"]["species"]) <= set(symbols) & set(recipe["hubbard"])
+    assert set(symbols) <= set(recipe["potentials"])
+    order = [symbol for symbol, _ in blocks(symbols)]
+    assert len(order) == len(set(order)), "sites of one species stand together"
+    distances = cell.get_all_distances(mic=True)[np.triu_indices(len(cell), 1)]
+    assert distances.min() > 1.5
+
+
+def test_the_crystals_are_those_of_the_standin():
+    from leopold_model.standin.crystals import ideal_cell
+
+    for name in ("mgo", "tio2"):
+        lattice = material(name)["lattice"]
+        ours, theirs = supercell(lattice), ideal_cell(name, lattice["repeat"])
+        assert ours.get_chemical_symbols() == theirs.get_chemical_symbols()
+        np.testing.assert_allclose(ours.cell.array, theirs.cell.array, atol=1e-10)
+        first = np.sort(ours.get_all_distances(mic=True), axis=1)
+        second = np.sort(theirs.get_all_distances(mic=True), axis=1)
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_vasp_itself_needs_a_family(aiida_code_installed, aiida_localhost):
+    code = aiida_code_installed(
+        default_calc_job_plugin="leopold.vasp", computer=aiida_localhost, label="vasp", filepath_executable="/bin/true"
+    )
+    with pytest.raises(ProtocolError, match="potential_family is missing"):
+        study(code, material_name="mgo")
+
+
+def test_builders_take_overrides(standin):
+    from leopold_workflows.workchains.seed import SeedWorkChain
+
+    builder = SeedWorkChain.get_builder_from_protocol(
+        standin,
+        material="mgo",
+        protocol="fast",
+        overrides={"seed": {"sites": [40]}, "fpmd": {"steps": 11}, "material": {"temperatures": [500]}},
+    )
+    assert builder.sites.get_list() == [40] and builder.steps.value == 11
+    assert builder.temperatures.get_list() == [500.0]
+    with pytest.raises(ProtocolError, match=r"'sede': did you mean 'seed'"):
+        SeedWorkChain.get_builder_from_protocol(standin, material="mgo", overrides={"sede": {}})

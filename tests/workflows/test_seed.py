@@ -1,0 +1,104 @@
+"""The seed: a carrier localised, released and verified, then dynamics with a held-out run."""
+
+import numpy as np
+import pytest
+from aiida.engine import run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+
+from leopold_workflows.calculations.functions_vasp import initial_velocities
+from leopold_workflows.vasp.verdict import judge
+from leopold_workflows.workchains.seed import SeedWorkChain
+
+SMALL = {
+    "seed": {"runs_per_temperature": 1, "temperatures": [600], "relaxation_steps": 8, "stride": 2, "sites": [40]},
+    "fpmd": {"steps": 6, "segment_steps": 4},
+}
+
+
+@pytest.mark.xdist_group("aiida-runs")
+def test_from_a_crystal_to_frames(standin):
+    builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo", protocol="fast", overrides=SMALL)
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    assert outputs["verdict"]["outcome"] == "verified" and outputs["verdict"]["sites"] == [40]
+
+    frames, validation = outputs["frames"].get_frames(), outputs["validation"].get_frames()
+    assert [f.step for f in frames] == [1, 3, 5] == [f.step for f in validation]
+    assert {f.run for f in frames}.isdisjoint(f.run for f in validation)
+    assert {f.source for f in frames} == {"fpmd"} and all(f.labelled and f.carrier == "hole" for f in frames)
+    assert len({f.settings for f in [*frames, *validation]}) == 1
+    (start,) = outputs["starts"].get_frames()
+    assert start.velocities is not None and start.carrier_sites and not start.labelled
+    assert set(outputs["remote_folders"]) == {"fpmd_600K_1", "validation"}
+
+    # the constrained relaxation has the bias in its forces: its steps exist, marked, and reach no output
+    constrained = next(n for n in node.called if "occmatrix" in n.inputs)
+    assert constrained.outputs.frames.base.attributes.get("sources") == {"omc": constrained.outputs.frames.n_frames}
+    assert outputs["relaxation"].base.attributes.get("sources") == {"relaxation": outputs["relaxation"].n_frames}
+    # the polaron is a minimum with its neighbours pushed outward
+    atoms = outputs["structure"].get_ase()
+    near = np.sort(atoms.get_distances(40, range(32), mic=True))[:6]
+    assert (near > 4.181 / 2 + 0.05).all()
+
+
+@pytest.mark.xdist_group("aiida-runs")
+def test_a_carrier_that_spreads_ends_the_seed_with_what_it_reached(standin):
+    builder = SeedWorkChain.get_builder_from_protocol(
+        standin,
+        material="mgo",
+        protocol="fast",
+        overrides={**SMALL, "seed": {**SMALL["seed"], "localisation": "moment"}},
+        options={"prepend_text": "export LEOPOLD_STANDIN_FAIL=delocalised"},
+    )
+    outputs, node = run_get_node(builder)
+    assert node.exit_status == SeedWorkChain.exit_codes.ERROR_POLARON_DELOCALISED.status
+    assert outputs["verdict"]["participation"] > 3
+    assert set(outputs) == {"verdict", "relaxation", "structure"}
+
+
+def test_velocities_have_their_temperature_and_seed(mgo):
+    from aiida import orm
+    from ase import units
+
+    make = lambda seed: initial_velocities(mgo.structure, orm.Float(600.0), orm.Int(seed)).get_array("velocities")  # noqa: E731
+    atoms = mgo.structure.get_ase()
+    atoms.set_velocities(make(3) / units.fs)
+    assert atoms.get_temperature() * 64 / 63 == pytest.approx(600.0, rel=1e-3)  # ASE counts 3N modes
+    assert np.abs(atoms.get_momenta().sum(axis=0)).max() < 1e-9
+    assert np.array_equal(make(3), make(3)) and not np.array_equal(make(3), make(4))
+
+
+def test_bad_inputs_are_refused_at_launch(standin):
+    def message(overrides, without=None):
+        with pytest.raises(ValueError) as error:
+            builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo", overrides=overrides)
+            if without:
+                builder.vasp.potential.pop(without)
+            instantiate_process(get_manager().get_runner(), SeedWorkChain, **builder._inputs(prune=True))
+        return str(error.value)
+
+    assert "atom 3 is Mg; choose one of ['O']" in message({"seed": {"sites": [3]}})
+    assert "64 but the structure has atoms 0 to 63" in message({"seed": {"sites": [64]}})
+    assert "ISPIN = 1" in message({"vasp": {"incar": {"ispin": 1}}})
+    assert "ISYM = 2" in message({"fpmd": {"incar": {"isym": 2}}})
+    assert "no POTCAR for kind 'O'" in message({}, without="O")
+    assert "'omc' (needs a patched VASP) or 'moment'" in message({"seed": {"localisation": "magic"}})
+
+
+@pytest.mark.parametrize(
+    ("moments", "converged", "outcome"),
+    [
+        ({4: 0.7}, True, "verified"),
+        ({5: 0.7}, True, "moved"),
+        ({4: 0.4, 5: 0.35}, True, "verified"),
+        ({4: 0.1, 5: 0.1, 6: 0.1, 7: 0.1}, True, "delocalised"),
+        ({4: 0.7}, False, "not_converged"),
+    ],
+)
+def test_verdicts(make_frames, moments, converged, outcome):
+    values = np.zeros(8)
+    for site, moment in moments.items():
+        values[site] = moment
+    (frame,) = make_frames(1, moments=values, converged=converged)
+    assert judge(frame, [4], ["O"]).outcome == outcome

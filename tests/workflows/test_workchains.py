@@ -1,0 +1,280 @@
+"""Handlers and decisions of the WorkChains around one job, and of the study, with stand-ins for what they call."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine.utils import instantiate_process
+from aiida.manage.manager import get_manager
+
+from leopold_model.tracks import ReplicaTrack, TrackFile, write_track
+from leopold_workflows.calculations.functions_transport import transport_of
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.data.track import TrackData
+from leopold_workflows.protocols import material
+from leopold_workflows.vasp.study import supercell
+from leopold_workflows.workchains.dynamics import PolaronDynamicsWorkChain
+from leopold_workflows.workchains.explore import ExploreWorkChain
+from leopold_workflows.workchains.md import MDBaseWorkChain
+from leopold_workflows.workchains.train import TrainBaseWorkChain
+from leopold_workflows.workchains.transport import TransportWorkChain
+
+
+def node(status=0, **outputs):
+    return SimpleNamespace(
+        pk=1, is_finished_ok=status == 0, is_failed=status != 0, is_excepted=False, is_killed=False,
+        exit_status=status, exit_message="because", outputs=AttributeDict(outputs), inputs=AttributeDict(),
+    )  # fmt: skip
+
+
+def start(builder):
+    """The process of `builder`, set up, with `calls` in place of submissions."""
+    process = instantiate_process(get_manager().get_runner(), builder)
+    process.calls = []
+    process.submit = lambda cls, **inputs: process.calls.append((cls.__name__, inputs)) or node()
+    process.to_context = lambda **nodes: process.ctx.update(nodes)
+    if hasattr(process, "setup"):
+        process.setup()
+    return process
+
+
+@pytest.fixture
+def host():
+    return orm.StructureData(ase=supercell(material("mgo")["lattice"]))
+
+
+@pytest.fixture
+def make_track(host, tmp_path):
+    """A track of the supercell with `hops` nearest-neighbour hops, `stay` steps on each site."""
+    atoms = host.get_ase()
+    oxygen = np.flatnonzero(atoms.numbers == 8)
+    near = oxygen[np.argsort(atoms.get_distances(oxygen[0], oxygen, mic=True))[1]]
+
+    def make(hops=2, stay=150, temperatures=(600.0,)):
+        carrier = np.repeat([oxygen[0], near] * (hops + 1), stay)[: stay * (hops + 1)]
+        sites = np.stack([carrier, np.where(carrier == near, oxygen[0], near)], 1)
+        replicas = tuple(
+            ReplicaTrack(
+                temperature=t, replica=k, timestep=1.0, seed=1, cell=atoms.cell.array, positions=atoms.positions,
+                sites=sites, moments=np.tile([0.7, 0.05], (len(sites), 1)), carrier=carrier[:, None],
+            )
+            for k, t in enumerate(temperatures)
+        )  # fmt: skip
+        path = tmp_path / "track.h5"
+        write_track(path, TrackFile(atoms.numbers, "hole", 1, replicas))
+        return TrackData(path).store()
+
+    return make
+
+
+@pytest.fixture
+def training(leopold_code, make_frames):
+    builder = TrainBaseWorkChain.get_builder_from_protocol(leopold_code, protocol="fast")
+    builder.training.frames = FrameSetData.from_frames(make_frames(2))
+    return start(builder)
+
+
+def test_training_out_of_walltime_is_resumed(training, aiida_localhost):
+    folder = orm.RemoteData(computer=aiida_localhost, remote_path="/somewhere").store()
+    report = training.resume_from_checkpoint(node(410, remote_folder=folder))
+    assert report.do_break and report.exit_code.status == 0
+    assert training.ctx.inputs.restart_folder.get_remote_path() == "/somewhere"
+
+
+def test_diverged_training_starts_again_with_smaller_steps(training, aiida_localhost):
+    training.ctx.inputs.restart_folder = orm.RemoteData(computer=aiida_localhost, remote_path="/somewhere")
+    failed = node(430)
+    failed.inputs.parameters = training.ctx.inputs.parameters
+    before = training.ctx.inputs.parameters["learning_rate"]
+    training.lower_the_learning_rate(failed)
+    assert training.ctx.inputs.parameters["learning_rate"] == pytest.approx(0.3 * before)
+    assert training.ctx.inputs.parameters.creator.process_label == "lower_learning_rate"
+    assert "restart_folder" not in training.ctx.inputs
+
+
+def test_handlers_leave_other_failures_alone(training):
+    assert training.resume_from_checkpoint(node(311)) is None
+    assert training.lower_the_learning_rate(node(311)) is None
+
+
+def explore_builder(cls, code, make_model, make_frames, host, **kwargs):
+    builder = cls.get_builder_from_protocol(
+        code, make_model(), FrameSetData.from_frames(make_frames(4)), host, material="mgo", protocol="fast", **kwargs
+    )
+    return builder
+
+
+@pytest.fixture
+def explore(leopold_code, make_model, make_frames, host):
+    overrides = {"parameters": {"temperatures": [600.0], "replicas": 1, "steps": 450}}
+    return start(explore_builder(ExploreWorkChain, leopold_code, make_model, make_frames, host, overrides=overrides))
+
+
+def test_dynamics_continues_from_its_checkpoint_and_keeps_what_was_good(
+    leopold_code, make_model, make_frames, aiida_localhost, make_track
+):
+    builder = MDBaseWorkChain.get_builder()
+    builder.md.code, builder.md.model = leopold_code, make_model()
+    builder.md.start, builder.md.seed = FrameSetData.from_frames(make_frames(1)), orm.Int(1)
+    builder.md.parameters = orm.Dict({})
+    process = start(builder)
+    folder = orm.RemoteData(computer=aiida_localhost, remote_path="/somewhere").store()
+    process.continue_from_checkpoint(node(410, remote_folder=folder))
+    assert process.ctx.inputs.restart_folder.get_remote_path() == "/somewhere"
+    stopped = node(510, track=make_track(), results=orm.Dict({}).store(), remote_folder=folder)
+    process.ctx.children, process.ctx.iteration = [stopped], 1
+    process.exposed_outputs = lambda child, cls: child.outputs
+    report = process.keep_what_was_good(stopped)
+    assert report.exit_code.status == 510 and process.ctx.is_finished and "track" in process.outputs
+
+
+def test_exploration_deals_out_starts_and_finds_hops(explore, make_track):
+    explore.run_dynamics()
+    name, inputs = explore.calls[0]
+    assert name == "MDBaseWorkChain" and len(inputs["md"]["start"]) == 1
+    explore.ctx.dynamics = node(track=make_track(hops=2), results=orm.Dict({}).store())
+    assert explore.inspect_dynamics() is None and explore.find_hops() is None
+    assert explore.outputs["catalogue"].catalogue["n_hops"] == 2
+
+
+def test_exploration_without_a_hop_is_a_result(explore, make_track):
+    explore.run_dynamics()
+    explore.ctx.dynamics = node(track=make_track(hops=0, stay=450), results=orm.Dict({}).store())
+    assert explore.inspect_dynamics() is None and explore.find_hops() is None
+    assert explore.outputs["catalogue"].catalogue["n_hops"] == 0
+
+
+def test_stopped_replicas_are_data_if_there_is_enough_of_them(explore, make_track):
+    explore.run_dynamics()
+    explore.ctx.dynamics = node(510, track=make_track(hops=1), results=orm.Dict({}).store())
+    assert explore.inspect_dynamics() is None
+    explore.ctx.dynamics = node(510, track=make_track(hops=0, stay=20), results=orm.Dict({}).store())
+    code = explore.inspect_dynamics()
+    assert code.status == 510 and "4.4%" in code.message and "track" in explore.outputs
+    explore.ctx.dynamics = node(310)
+    assert explore.inspect_dynamics().status == 403
+
+
+def test_transport_has_rates_and_says_when_hops_are_too_few(leopold_code, make_model, make_frames, host, make_track):
+    def run(min_hops):
+        overrides = {"parameters": {"temperatures": [600.0, 900.0], "replicas": 1, "steps": 450}, "min_hops": min_hops}
+        process = start(
+            explore_builder(TransportWorkChain, leopold_code, make_model, make_frames, host, overrides=overrides)
+        )
+        process.run_dynamics()
+        track = make_track(hops=8, temperatures=(600.0, 900.0))
+        process.ctx.dynamics = node(track=track, results=orm.Dict({}).store())
+        assert process.inspect_dynamics() is None and process.find_hops() is None
+        return process, process.find_transport()
+
+    process, code = run(min_hops=5)
+    assert code is None
+    rows = process.outputs["transport"]["temperatures"]
+    assert [(row["temperature_K"], row["n_hops"]) for row in rows] == [(600.0, 8), (900.0, 8)]
+    mobility = rows[0]["mobility_isotropic_cm2_per_Vs"]
+    assert mobility["low"] <= mobility["value"] <= mobility["high"] and mobility["value"] > 0
+    assert process.outputs["transport"]["unverified_pathways"] is None
+    learned = process.outputs["catalogue"]
+    again = transport_of(learned, process.inputs.settings, orm.Int(1), learned)
+    assert again["unverified_pathways"] == learned.base.attributes.get("seen"), "seen, but never labelled"
+    process, code = run(min_hops=9)
+    assert code.status == 602 and "8 hops at 600 K" in code.message and "transport" in process.outputs
+
+
+def test_bad_exploration_is_refused_before_anything_runs(leopold_code, make_model, make_frames, host):
+    def build(model=None, species=None, **overrides):
+        builder = explore_builder(ExploreWorkChain, leopold_code, make_model, make_frames, host, overrides=overrides)
+        builder.model = model or builder.model
+        if species:
+            builder.hops = orm.Dict({"species": species})
+        return start(builder)
+
+    with pytest.raises(ValueError, match="did you mean 'tau_min'"):
+        build(hops={"tau_mni": 3})
+    with pytest.raises(ValueError, match="species = 'Ti' is not in the host"):
+        build(species="Ti")
+    with pytest.raises(ValueError, match="species O of the frames are not in the model"):
+        build(model=make_model(elements=["Mg"]))
+    with pytest.raises(ValueError, match="did you mean 'replicas'"):
+        build(parameters={"replica": 3})
+
+
+@pytest.fixture
+def dynamics(leopold_code, aiida_localhost):
+    vasp = orm.InstalledCode(
+        label="vasp", computer=aiida_localhost, filepath_executable="/nowhere/leopold-vasp-standin"
+    ).store()
+
+    def make(**given):
+        builder = PolaronDynamicsWorkChain.get_builder_from_protocol(vasp, leopold_code, material="mgo")
+        for name, value in given.items():
+            builder[name] = value
+        return start(builder)
+
+    return make
+
+
+def test_study_begins_with_a_seed(dynamics, make_frames):
+    process = dynamics()
+    assert process.needs_seed() and process.needs_learning() and process.wants_transport()
+    process.run_seed()
+    assert process.calls[0][0] == "SeedWorkChain" and len(process.calls[0][1]["structure"].sites) == 64
+
+
+def test_given_results_replace_their_stage(dynamics, make_frames, make_model):
+    frames = FrameSetData.from_frames(make_frames(2))
+    process = dynamics(frames=frames)
+    assert not process.needs_seed() and process.needs_learning()
+    process.run_learning()
+    assert process.calls[0][1]["frames"].content == frames.content and "model" not in process.calls[0][1]
+    process = dynamics(frames=frames, model=make_model())
+    process.run_learning()
+    assert "model" in process.calls[0][1]
+
+
+def test_failed_stage_ends_the_study(dynamics):
+    process = dynamics()
+    process.exposed_outputs = lambda *_: {}
+    process.ctx.seed = node(501)
+    assert process.inspect_seed().status == 403
+    process.ctx.learning = node(404)
+    assert process.inspect_learning().status == 404
+
+
+def test_unconverged_learning_goes_on_to_transport_and_is_told_in_the_end(dynamics, make_model):
+    process = dynamics()
+    process.exposed_outputs = lambda *_: {}
+    process.ctx.learning = node(601, model=make_model().store(), catalogue=None)
+    assert process.inspect_learning() is None and process.ctx.model is not None
+    process.ctx.production = node(0)
+    assert process.inspect_transport() is None
+    assert process.results().status == 601
+
+
+def test_too_few_hops_in_production_is_told(dynamics):
+    process = dynamics()
+    process.exposed_outputs = lambda *_: {}
+    process.ctx.production = node(602, transport=orm.Dict({"temperatures": []}).store())
+    assert process.inspect_transport().status == 602 and "transport" in process.outputs
+    process.ctx.production = node(403)
+    assert process.inspect_transport().status == 405
+
+
+def test_study_without_enough_to_begin_with_is_refused(dynamics, make_model):
+    builder = PolaronDynamicsWorkChain.get_builder()
+    builder.host = orm.StructureData(ase=supercell(material("mgo")["lattice"]))
+    with pytest.raises(ValueError, match="neither `frames` nor `seed`"):
+        start(builder)
+    with pytest.raises(ValueError, match="model without frames"):
+        dynamics(model=make_model())
+
+
+@pytest.mark.parametrize("level", ["fast", "balanced", "stringent"])
+@pytest.mark.parametrize("name", ["mgo", "tio2"])
+def test_builders_of_every_protocol_and_material_are_valid(leopold_code, aiida_localhost, name, level):
+    vasp = orm.InstalledCode(
+        label="vasp", computer=aiida_localhost, filepath_executable="/nowhere/leopold-vasp-standin"
+    ).store()
+    start(PolaronDynamicsWorkChain.get_builder_from_protocol(vasp, leopold_code, material=name, protocol=level))
