@@ -1,0 +1,185 @@
+"""Cost of one step of dynamics: our compiled loop beside the same network driven from a Python loop by ASE.
+
+    python benchmarks/md.py [--network default|fast] [--dtype float32|float64] [--systems mgo64 tio2_288] [--json]
+
+CPU time on one thread, minimum over repeats, lists and guards and recording included, compilation left out. `model` is
+the network's evaluation and gradient alone, scanned over a list without padding; `outside` is the part of our step
+spent on anything else. The parameters are random: the cost does not depend on them.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+
+import argparse
+import json
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase import units
+from ase.build import bulk
+from ase.md.langevin import Langevin
+from ase.md.verlet import VelocityVerlet
+from ase.spacegroup import crystal
+
+from leopold_model.calculator import LeopoldCalculator
+from leopold_model.checkpoint import Model
+from leopold_model.config import MDConfig
+from leopold_model.frames import Frame
+from leopold_model.graph import neighbours
+from leopold_model.md import force_field
+from leopold_model.md_integrators import maxwell_boltzmann
+from leopold_model.md_simulation import Simulation
+from leopold_model.network import Spec, init
+
+NETWORKS = {"default": (5.0, 3, 42, 8), "fast": (4.5, 2, 24, 8)}  # cutoff, layers, scalars, vectors
+TEMPERATURE = 10.0  # K: the atoms stay where they are, so that every block has the same pairs
+FIXED = {"min_distance": 0.1, "max_temperature_factor": 100.0, "min_moment": 0.0}
+
+
+def structures():
+    """MgO 64, TiO2 288 and 2304 atoms, rattled."""
+    rutile = crystal(
+        ["Ti", "O"], [(0, 0, 0), (0.3053, 0.3053, 0)], spacegroup=136, cellpar=[4.594, 4.594, 2.959, 90, 90, 90]
+    )
+    made = {
+        "mgo64": bulk("MgO", "rocksalt", a=4.22, cubic=True).repeat(2),
+        "tio2_288": rutile.repeat((4, 3, 4)),
+        "tio2_2304": rutile.repeat((8, 6, 8)),
+    }
+    for atoms in made.values():
+        atoms.positions += np.random.default_rng(0).normal(scale=0.05, size=atoms.positions.shape)
+    return made
+
+
+def random_model(atoms, network: str) -> Model:
+    cutoff, layers, scalars, vectors = NETWORKS[network]
+    elements = tuple(sorted({int(z) for z in atoms.numbers}))
+    pairs = neighbours(atoms.positions, atoms.cell.array, atoms.pbc, cutoff).capacity
+    spec = Spec(
+        elements=elements, cutoff=cutoff, layers=layers, scalars=scalars, vectors=vectors,
+        mean_neighbours=2 * pairs / len(atoms),
+    )  # fmt: skip
+    params = init(0, spec)
+    scales = params["scales"]
+    scales["energy"] = scales["energy"] * 0.01
+    scales["occupation_shift"] = scales["occupation_shift"] + jnp.array([1.0, 0.0], jnp.float32)
+    return Model(spec, params, np.zeros(len(elements)), {"carrier": "hole", "n_carriers": 1})
+
+
+def least(call, repeats: int) -> float:
+    """Smallest CPU time of a call, s."""
+    times = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        call()
+        times.append(time.process_time() - begin)
+    return min(times)
+
+
+def ours(atoms, model, dtype, ensemble, block, repeats) -> float:
+    frame = Frame(atoms.numbers, atoms.positions, atoms.cell.array, carrier_sites=(0,), carrier="hole")
+    config = MDConfig(
+        ensemble=ensemble, temperatures=(TEMPERATURE,), steps=10**9, block=block, dtype=dtype, guards=FIXED, skin=0.8
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        field = force_field(model, atoms.numbers, dtype)
+        simulation = Simulation(config, [frame], field, Path(directory), "")
+        simulation.advance()
+        return least(simulation.advance, repeats) / block * 1e3
+
+
+def model_alone(atoms, model, dtype, block, repeats) -> float:
+    """Evaluation and gradient with a fixed list, vectors changing every step, ms."""
+    field = force_field(model, atoms.numbers, dtype)
+    edges = neighbours(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff)
+    vectors = atoms.positions[edges.receivers] - atoms.positions[edges.senders] + edges.shifts @ atoms.cell.array
+    charge = np.zeros(len(atoms), dtype)
+    charge[0] = 1
+
+    @jax.jit
+    def scan(params, vectors, senders, receivers, mask, species, charge):
+        def total(vectors):
+            energies, occupations = field.potential(params, vectors, senders, receivers, mask, species, charge)
+            return energies.sum(), occupations
+
+        def step(vectors, _):
+            (energy, occupations), slope = jax.value_and_grad(total, has_aux=True)(vectors)
+            return vectors + 1e-9 * slope, (energy, occupations)
+
+        return jax.lax.scan(step, vectors, length=block)
+
+    args = [jnp.asarray(x) for x in (edges.senders, edges.receivers, edges.mask, field.species, charge)]
+    call = partial(scan, field.params, jnp.asarray(vectors, dtype), *args)
+    jax.block_until_ready(call())
+    return least(lambda: jax.block_until_ready(call()), repeats) / block * 1e3
+
+
+def ase_loop(atoms, model, dtype, dynamics, steps, repeats) -> float:
+    atoms = atoms.copy()
+    atoms.set_velocities(maxwell_boltzmann(atoms.get_masses(), TEMPERATURE, np.random.default_rng(0)) / units.fs)
+    atoms.calc = LeopoldCalculator(model, (0,), follow=True, dtype=dtype)
+    loop = dynamics(atoms)
+    loop.run(2)
+    return least(lambda: loop.run(steps), repeats) / steps * 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, default="default")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--systems", nargs="+", choices=list(structures()), default=list(structures()))
+    parser.add_argument("--ensemble", choices=("nve", "langevin", "nose-hoover"), default="langevin")
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--json", action="store_true", help="a list of results as JSON on the last line")
+    options = parser.parse_args()
+    peers = {
+        "ase VelocityVerlet": lambda a: VelocityVerlet(a, timestep=units.fs),
+        "ase Langevin": lambda a: Langevin(
+            a, units.fs, temperature_K=TEMPERATURE, friction=0.002 / units.fs, rng=np.random.default_rng(0)
+        ),
+    }
+    results = []
+    print(f"{options.network} network, {options.dtype}, {options.ensemble}; ms of CPU time per step, one thread")
+    for name in options.systems:
+        atoms = structures()[name]
+        model = random_model(atoms, options.network)
+        block = max(5, 6400 // len(atoms))
+        step = ours(atoms, model, options.dtype, options.ensemble, block, options.repeats)
+        alone = model_alone(atoms, model, options.dtype, block, options.repeats)
+        others = {
+            k: ase_loop(atoms, model, options.dtype, d, max(3, block // 5), options.repeats) for k, d in peers.items()
+        }
+        results.append(
+            {
+                "system": name,
+                "n_atoms": len(atoms),
+                "dtype": options.dtype,
+                "network": options.network,
+                "ours_ms_per_step": step,
+                "us_per_atom_step": 1e3 * step / len(atoms),
+                "model_ms_per_step": alone,
+                "outside": 1 - alone / step,
+                "peers": others,
+            }
+        )
+        ratios = "  ".join(f"{k} {v:.2f} ms ({v / step:.1f}x)" for k, v in others.items())
+        print(
+            f"{name:10s} ours {step:.2f} ms ({1e3 * step / len(atoms):.1f} us/atom)  model alone {alone:.2f} ms "
+            f"(outside {100 * (1 - alone / step):.0f} %)  {ratios}",
+            flush=True,
+        )
+    if options.json:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

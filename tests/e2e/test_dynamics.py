@@ -1,0 +1,135 @@
+"""A whole study in this process: a crystal goes in, a mobility comes out. Tiny network, short runs, the VASP stand-in.
+
+Numbers mean nothing here; that every stage runs on the outputs of the one before, and that nothing is lost, does.
+"""
+
+import numpy as np
+import pytest
+from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
+from aiida.orm import CalcJobNode
+from aiida.plugins import WorkflowFactory
+
+from leopold_workflows import queries
+
+TINY = {
+    "seed": {"relaxation_steps": 12, "runs_per_temperature": 1, "temperatures": [1200], "stride": 10},
+    "fpmd": {"steps": 400, "segment_steps": 400},
+    "train": {
+        "parameters": {
+            "network": {"cutoff": 4.0, "layers": 1, "scalars": 16, "vectors": 4},
+            "loss": {"occupations": 30.0, "moments": 30.0},
+            "epochs": 60,
+            "batch_size": 5,
+            "learning_rate": 0.01,
+        }
+    },
+    "explore": {
+        "parameters": {"temperatures": [1200], "replicas": 2, "steps": 1000, "equilibration": 0, "hysteresis": 0.0},
+        "hops": {"tau_min": 10.0},
+        "min_fraction": 0.0,
+    },
+    "learn": {
+        "selection": {"offsets": [-20, 0, 20], "hops_per_pathway": 1, "max_frames": 3, "min_verified": 1},
+        "criteria": {"max_unseen_mass": 1.0, "min_hops": 1, "max_force_rmse": 50.0, "max_occupation_rmse": 5.0},
+        "max_rounds": 2,
+        "max_labels": 3,
+        "retraining": {"epochs": 5},
+    },
+    "transport": {
+        "parameters": {"temperatures": [1200], "replicas": 2, "steps": 1000, "equilibration": 0, "hysteresis": 0.0},
+        "hops": {"tau_min": 10.0},
+        "min_fraction": 0.0,
+        "n_bootstrap": 50,
+        "min_hops": 1,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def builder(aiida_profile, installed):
+    """Inputs of the study; called again, equal inputs."""
+
+    def make():
+        return WorkflowFactory("leopold.dynamics").get_builder_from_protocol(
+            installed["vasp"], installed["leopold"], material="mgo", protocol="fast", overrides=TINY
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def study(builder):
+    """One PolaronDynamicsWorkChain, run to its end, whatever that is."""
+    return run_get_node(builder()).node
+
+
+def test_study_ends_with_every_output(study):
+    assert study.exit_status in (0, 601, 602, 603), study.exit_message
+    wanted = {"frames", "model", "catalogue", "convergence", "learning_curve", "label_outcomes", "transport"}
+    assert wanted <= set(study.outputs)
+    assert study.outputs.convergence["converged"] == (study.exit_status == 0)
+    assert {"frames", "validation", "starts", "structure"} <= set(study.outputs.seed)
+
+
+def test_hop_frames_were_labelled_and_learned(study):
+    outcomes = study.outputs.label_outcomes
+    assert outcomes["total"] == sum(outcomes["counts"].values()) >= 3
+    assert outcomes["counts"]["verified"] == len(study.outputs.labels)
+    first, second = queries.trainings(study.outputs.model)[:2]
+    assert second.inputs.initial_model.uuid == first.outputs.model.uuid
+    added = {f.label for f in second.inputs.frames.get_frames()} - {f.label for f in first.inputs.frames.get_frames()}
+    asked = {f.id for f in study.outputs.selected.get_frames()}
+    assert added and added <= asked
+    # a study that ran out of rounds may hold frames its model was not trained on yet
+    trained_on = {f.id for f in queries.training_frames(study.outputs.model).get_frames()}
+    assert trained_on <= {f.id for f in study.outputs.frames.get_frames()}
+
+
+def test_labels_are_of_the_structures_that_were_asked(study):
+    pairs = queries.labelled_hops(study)
+    assert len(pairs) == study.outputs.label_outcomes["counts"]["verified"] > 0
+    for asked, label in pairs:
+        moved = (asked.positions - label.positions) @ np.linalg.inv(label.cell)
+        assert np.abs((moved - np.rint(moved)) @ label.cell).max() < 1e-4
+        assert label.carrier_sites == asked.carrier_sites == label.requested_sites
+        assert label.pathway == asked.pathway and label.labelled and label.source == "label"
+    missed = queries.failed_labels(study)
+    assert len(missed) + len(pairs) == study.outputs.label_outcomes["total"]
+    assert {m["outcome"] for m in missed} <= {"moved", "delocalised", "not_converged", "failed"}
+
+
+def test_catalogue_and_criteria_agree(study):
+    last = study.outputs.convergence["iterations"][-1]
+    seen = {p["name"]: p for p in study.outputs.catalogue.pathways if p["hops"]}
+    assert set(last["seen"]) == set(seen)
+    table = {c["name"]: c for c in last["criteria"]}
+    assert table["hops"]["value"] == sum(p["hops"] for p in seen.values())
+    assert table["labels_per_class"]["value"] == min(p["verified_labels"] for p in seen.values())
+    assert len(queries.errors_by_round(study)) == len(study.outputs.convergence["iterations"])
+
+
+def test_provenance_reaches_from_the_mobility_to_every_vasp_run(study):
+    runs = {run.pk for run in queries.vasp_runs(study.outputs.transport)}
+    all_runs = {n.pk for n in study.called_descendants if n.process_label == "LeopoldVaspCalculation"}
+    seed = {n.pk for n in study.called[0].called_descendants if n.process_label == "LeopoldVaspCalculation"}
+    labels = all_runs - seed
+    # those of labels only as far as a model was trained on them
+    assert seed <= runs <= all_runs and runs & labels
+    assert study.pk in {s.pk for s in queries.studies_with_model(study.outputs.model)}
+    names = {c.process_label for c in queries.functions_between(study.outputs.transport)}
+    assert {"thin_runs", "merge_frames", "catalogue_of", "transport_of"} <= names
+
+
+def test_a_relaunch_recomputes_nothing(study, builder):
+    again = builder()
+    again.frames = study.outputs.seed.frames
+    again.test, again.starts = study.outputs.seed.validation, study.outputs.seed.starts
+    with enable_caching(identifier="aiida.calculations:leopold.*"):
+        node = run_get_node(again).node
+    assert node.exit_status == study.exit_status
+    jobs = [n for n in node.called_descendants if isinstance(n, CalcJobNode)]
+    fresh = [f"{j.process_label}<{j.pk}>" for j in jobs if not j.base.caching.is_created_from_cache]
+    assert jobs and not fresh
+    assert node.outputs.model.content == study.outputs.model.content
+    assert node.outputs.transport.get_dict() == study.outputs.transport.get_dict()
