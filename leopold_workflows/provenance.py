@@ -6,23 +6,30 @@ drawn as one box with a count, so that the way from the VASP runs to the mobilit
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 from aiida.common.links import LinkType
 from aiida.orm import CalcFunctionNode, CalcJobNode, ProcessNode, WorkflowNode
 
-Key = tuple[str, int]  # (name of the kind, round or 0)
+Key = tuple[str, str]  # (name of the kind, stage)
+
+# the stage that a WorkChain begins; learning goes on to further rounds
+STAGES = {"SeedWorkChain": "seed", "LearnWorkChain": "round 1", "TransportWorkChain": "production"}
 
 
 def collapsed_graph(process: ProcessNode) -> tuple[Counter, Counter]:
-    """Boxes and arrows below `process`: counts of calculations per kind and round, of data passed between kinds."""
+    """Boxes and arrows below `process`: counts of calculations per kind and stage, of data passed between kinds.
+
+    Boxes are keyed by (kind, stage), stages in the order in which they began; arrows by (source box, target box).
+    """
     boxes: Counter = Counter()
     arrows: Counter = Counter()
     creator: dict[int, Key] = {}
     calculations = []
-    for node, round_ in _calculations(process, 0):
-        key = (node.process_label, round_)
+    for node, stage in _calculations(process):
+        key = (node.process_label, stage)
         boxes[key] += 1
         calculations.append((node, key))
         for link in node.base.links.get_outgoing(link_type=LinkType.CREATE).all():
@@ -35,16 +42,18 @@ def collapsed_graph(process: ProcessNode) -> tuple[Counter, Counter]:
     return boxes, arrows
 
 
-def _calculations(node: WorkflowNode, round_: int):
-    """Every calculation called below `node`, in order of creation, with the learning round it belongs to."""
-    rounds = 0
-    for child in sorted(node.called, key=lambda n: n.pk):
-        if isinstance(child, CalcJobNode | CalcFunctionNode):
-            yield child, round_ or rounds
+def _calculations(node: WorkflowNode, stage: str = ""):
+    """Every calculation called below `node`, in order of creation, with the stage it belongs to."""
+    stage = STAGES.get(node.process_label, stage)
+    calls = node.base.links.get_outgoing(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)).all()
+    for call in sorted(calls, key=lambda link: link.node.pk):
+        # what learning submits is labelled by its round; counting trainings would miss rounds that needed none
+        if found := re.match(r"round_0*(\d+)_", call.link_label):
+            stage = f"round {found[1]}"
+        if isinstance(call.node, CalcJobNode | CalcFunctionNode):
+            yield call.node, stage
         else:
-            if child.process_label == "TrainBaseWorkChain" and node.process_label == "LearnWorkChain":
-                rounds += 1
-            yield from _calculations(child, round_ or rounds)
+            yield from _calculations(call.node, stage)
 
 
 def draw(process: ProcessNode, path: Path) -> None:
@@ -55,13 +64,12 @@ def draw(process: ProcessNode, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     boxes, arrows = collapsed_graph(process)
-    columns: dict[int, list[Key]] = {}
+    columns: dict[str, list[Key]] = {}
     for key in boxes:
         columns.setdefault(key[1], []).append(key)
-    order = sorted(columns)
-    place = {key: (x, -y) for x, c in enumerate(order) for y, key in enumerate(columns[c])}
+    place = {key: (x, -y) for x, column in enumerate(columns.values()) for y, key in enumerate(column)}
     height = max((len(c) for c in columns.values()), default=1)
-    figure, axes = plt.subplots(figsize=(max(5.0, 3.6 * len(order)), max(2.5, 0.75 * height + 1)))
+    figure, axes = plt.subplots(figsize=(max(5.0, 3.6 * len(columns)), max(2.5, 0.75 * height + 1)))
     for (source, target), count in arrows.items():
         (x0, y0), (x1, y1) = place[source], place[target]
         bend = 0.25 if x0 == x1 else 0.08
@@ -78,9 +86,9 @@ def draw(process: ProcessNode, path: Path) -> None:
             x, y, f"{key[0]}  ×{boxes[key]}", ha="center", va="center", fontsize=8,
             bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "0.4"},
         )  # fmt: skip
-    for x, column in enumerate(order):
-        axes.text(x, 0.75, "seed" if column == 0 else f"round {column}", ha="center", weight="bold", fontsize=9)
-    axes.set_xlim(-0.6, len(order) - 0.4)
+    for x, stage in enumerate(columns):
+        axes.text(x, 0.75, stage, ha="center", weight="bold", fontsize=9)
+    axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.set_ylim(-height + 0.2, 1.1)
     axes.axis("off")
     axes.set_title(f"{process.process_label} {process.pk}: blue VASP, orange leopold, grey functions", fontsize=9)
