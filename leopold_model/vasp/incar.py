@@ -68,6 +68,10 @@ _STAGES = {
     },
 }
 STAGES = tuple(_STAGES)
+_SINGLE_NUMBERS: dict[str, type] = {
+    "ISPIN": int, "LORBIT": int, "NWRITE": int, "ISYM": int, "IBRION": int, "NBLOCK": int, "LDAUPRINT": int,
+    "LMAXMIX": int, "NUPDOWN": float, "NELECT": float,
+}  # fmt: skip
 _REASONS = {
     "NELECT": "the neutral cell's electrons and the carriers",
     "MAGMOM": "the start of the carrier's spin; a restart takes it from WAVECAR",
@@ -179,8 +183,10 @@ def conflicts(tags: Mapping, cell: PolaronCell | None = None, *, occ_atoms: Iter
 
     With `cell`, lengths and electron counts are checked too; `occ_atoms` are the atoms (from 0) in OCCMATRIX.
     """
-    tags = {tag.upper(): value for tag, value in tags.items()}
-    said = []
+    said: list[str] = []
+    tags = _readable({tag.upper(): value for tag, value in tags.items() if value is not None}, said)
+    if said:
+        return said
 
     def get(tag, default=None):
         return tags.get(tag, default)
@@ -235,9 +241,12 @@ def _cell_conflicts(tags: Mapping, cell: PolaronCell, hubbard: Mapping | None, o
         )
     nupdown = tags.get("NUPDOWN", -1)
     if nupdown not in (-1, 0) and (nupdown - cell.n_carriers) % 2:
-        said.append(f"NUPDOWN = {nupdown}: impossible with {cell.n_carriers} carrier(s); remove the tag")
+        said.append(f"NUPDOWN = {nupdown:g}: impossible with {cell.n_carriers} carrier(s); remove the tag")
     if "MAGMOM" in tags:
-        moments = read_magmom(tags["MAGMOM"])
+        try:
+            moments = read_magmom(tags["MAGMOM"])
+        except VaspError as error:
+            return [*said, str(error)]
         if len(moments) != cell.n_atoms:
             said.append(
                 f"MAGMOM has {len(moments)} values for {cell.n_atoms} atoms: give one per site, in POSCAR order"
@@ -259,6 +268,23 @@ def _cell_conflicts(tags: Mapping, cell: PolaronCell, hubbard: Mapping | None, o
                 f"give {species} an l in LDAUL"
             )
     return said
+
+
+def _readable(tags: Mapping, said: list[str]) -> dict:
+    """`tags` with the single numbers among them as numbers, however they were written; `said` names what is none."""
+    readable = dict(tags)
+    for tag, convert in _SINGLE_NUMBERS.items():
+        if tag not in tags:
+            continue
+        try:
+            number = float(tags[tag])
+            if convert is int and number != int(number):
+                raise ValueError
+            readable[tag] = convert(number)
+        except (TypeError, ValueError, OverflowError):
+            said.append(f"{tag} = {tags[tag]!r}: give one {'whole number' if convert is int else 'number'}")
+            del readable[tag]
+    return readable
 
 
 def _stage(stage: str) -> dict:

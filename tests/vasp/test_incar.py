@@ -82,6 +82,11 @@ def test_the_text_is_an_incar_with_reasons():
         ({"OCCEXT": 1}, "OCCEXT = 1 with IBRION = 0"),
         ({"LSORBIT": True}, "LSORBIT"),
         ({"NBLOCK": 10}, "NBLOCK = 10"),
+        ({"LORBIT": None}, "LORBIT = 0.*set LORBIT = 11"),
+        ({"LORBIT": "5"}, "LORBIT = 5.*set LORBIT = 11"),
+        ({"ISPIN": "two"}, "ISPIN = 'two': give one whole number"),
+        ({"NELECT": "2304."}, "NELECT = 2304: leaves no carrier"),
+        ({"NELECT": [2305.0]}, r"NELECT = \[2305.0\]: give one number"),
     ],
 )
 def test_every_conflict_is_named_with_its_remedy(change, message):
@@ -91,6 +96,13 @@ def test_every_conflict_is_named_with_its_remedy(change, message):
         polaron_incar("md", RUTILE, **change)
     lower = {tag.lower(): value for tag, value in tags.items()}
     assert conflicts(lower, RUTILE) == conflicts(tags, RUTILE)
+
+
+def test_numbers_may_be_written_as_text_and_a_magmom_that_is_none_is_named():
+    tags = polaron_incar("md", RUTILE) | {"ISPIN": "2", "LORBIT": "11", "NELECT": "2305.0", "ISYM": "-1"}
+    assert conflicts(tags, RUTILE) == []
+    (message,) = conflicts(tags | {"MAGMOM": "288*zero"}, RUTILE)
+    assert "MAGMOM" in message and "zero" in message
 
 
 def test_an_absent_nelect_is_the_neutral_cell():
