@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from leopold_model import plots
-from leopold_workflows import provenance
+from leopold_model.frames import Frame
+from leopold_workflows import provenance, queries
 
 
 def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
@@ -121,11 +122,15 @@ def _round_errors(row: dict) -> dict:
 
 
 def _error_row(row: dict) -> str:
-    run = row.get("test") or row["validation"]
+    run = row.get("test") or row.get("validation")
     hop = row.get("new_labels") or row.get("holdout")
-    cells = [str(row["round"]), str(row["n_frames"]["train"])]
-    forces, occupations = 1000 * run["forces"]["rmse"], run["occupations"]["rmse"]
-    cells += [f"{forces:.1f}", f"{occupations:.4f}", f"{100 * run['carrier_site_accuracy']:.1f} %"]
+    cells = [str(row["round"])]
+    if run:
+        forces, occupations = 1000 * run["forces"]["rmse"], run["occupations"]["rmse"]
+        cells += [str(row["n_frames"]["train"]), f"{forces:.1f}", f"{occupations:.4f}"]
+        cells += [f"{100 * run['carrier_site_accuracy']:.1f} %"]
+    else:  # a round that went on with the model it had trained nothing
+        cells += [""] * 4
     cells += [f"{1000 * hop['forces']:.1f}", f"{100 * hop['carrier_site_accuracy']:.1f} %"] if hop else ["", ""]
     return "| " + " | ".join(cells) + " |"
 
@@ -141,7 +146,7 @@ def _number(value) -> str:
 
 def _figures(process: WorkflowNode, data: dict, folder: Path) -> dict[str, str]:
     """Draw what the study has data for; caption -> file name."""
-    outputs, found = process.outputs, {}
+    found: dict[str, str] = {}
 
     def add(name: str, caption: str, function, *arguments) -> None:
         function(folder / name, *arguments)
@@ -151,10 +156,9 @@ def _figures(process: WorkflowNode, data: dict, folder: Path) -> dict[str, str]:
         add("pathways.png", "Hops and verified labels by pathway", plots.pathway_bars, data["pathways"])
     if data["errors"]:
         add("learning_curve.png", "Errors by learning round", plots.round_errors, data["errors"])
-    if "selected" in outputs and "labels" in outputs:
-        pairs = moments_along_hops(outputs.selected.get_frames(), outputs.labels.get_frames())
-        if len(pairs[0]):
-            add("moments.png", "Moments along resubmitted hops, model against reference", plots.moment_parity, *pairs)
+    if pairs := queries.labelled_hops(process):
+        caption = "Moments along resubmitted hops, model against reference"
+        add("moments.png", caption, plots.moment_parity, *moments_along_hops(pairs))
     if data["mobility"]:
         add("rates.png", "Hop rates with 95 % intervals", plots.hop_rates, _transport(process))
         add("mobility.png", "Mobility with 95 % interval", plots.mobility, data["mobility"])
@@ -162,17 +166,14 @@ def _figures(process: WorkflowNode, data: dict, folder: Path) -> dict[str, str]:
     return found
 
 
-def moments_along_hops(selected, labels) -> tuple[list[float], list[float]]:
-    """Moments (mu_B) of the model and of the reference on every carrier-species atom of the labelled hop frames.
+def moments_along_hops(pairs: list[tuple[Frame, Frame]]) -> tuple[list[float], list[float]]:
+    """Moments (mu_B) of the model and of the reference on every atom of the carrier's species.
 
-    A label answers the selected frame whose id is its `label`; atoms whose moments are zero in both are left out.
+    `pairs` as `queries.labelled_hops` gives them: the frame as the model had it, its label.
     """
-    asked = {frame.id: frame for frame in selected}
     ours, theirs = [], []
-    for label in labels:
-        frame = asked[label.label]
-        species = frame.numbers[frame.carrier_sites[0]]
-        for atom in (frame.numbers == species).nonzero()[0]:
-            ours.append(float(frame.spin_moments[atom]))
-            theirs.append(float(label.spin_moments[atom]))
+    for asked, label in pairs:
+        species = asked.numbers == asked.numbers[asked.carrier_sites[0]]
+        ours += asked.spin_moments[species].tolist()
+        theirs += label.spin_moments[species].tolist()
     return ours, theirs

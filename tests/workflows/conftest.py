@@ -15,8 +15,12 @@ import pytest
 
 # imported rather than named in `pytest_plugins`, which pytest allows only in the topmost conftest
 from aiida.tools.pytest_fixtures import *  # noqa: F403
+from ase.build import bulk
 
 from leopold_model.frames import Frame
+from leopold_model.tracks import ReplicaTrack, TrackFile, Windows, write_track
+
+MGO = 4.181  # Angstrom, lattice constant
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +54,75 @@ def make_frames():
         return frames
 
     return make
+
+
+@pytest.fixture(scope="module")
+def crystal():
+    """MgO, 64 atoms sorted by species."""
+    atoms = bulk("MgO", "rocksalt", a=MGO, cubic=True).repeat(2)
+    return atoms[np.argsort([a.symbol for a in atoms], kind="stable")]
+
+
+@pytest.fixture
+def host(crystal):
+    """It as a node."""
+    from aiida import orm
+
+    return orm.StructureData(ase=crystal)
+
+
+@pytest.fixture
+def make_track(crystal, tmp_path):
+    """A track in which the carrier stays `stay` steps on each of `sites`, with a window around every change."""
+    from leopold_workflows.data.track import TrackData
+
+    def make(*routes, stay=200, windows=True):
+        replicas = []
+        for k, sites in enumerate(routes):
+            steps = stay * len(sites)
+            carrier = np.repeat(sites, stay)
+            other = np.where(carrier == sites[0], sites[-1], sites[0])
+            if len(set(sites)) == 1:
+                other = np.full(steps, (sites[0] + 1) % len(crystal))
+            changes = np.flatnonzero(np.diff(carrier)) + 1
+            rows = changes[:, None] + np.arange(-30, 31, 5)
+            kept = Windows(
+                positions=np.broadcast_to(crystal.positions, (*rows.shape, len(crystal), 3))
+                + 1e-3 * rows[..., None, None],
+                step=rows,
+                carrier=carrier[rows][..., None],
+                moments=np.eye(len(crystal))[carrier[rows]] * 0.7,
+                occupations=np.stack([np.eye(len(crystal))[carrier[rows]], np.zeros((*rows.shape, len(crystal)))], -1),
+            )
+            replicas.append(
+                ReplicaTrack(
+                    temperature=600.0 + 300 * k,
+                    replica=k,
+                    timestep=1.0,
+                    seed=1,
+                    cell=crystal.cell.array,
+                    positions=crystal.positions,
+                    sites=np.stack([carrier, other], 1),
+                    moments=np.tile([0.7, 0.05], (steps, 1)),
+                    carrier=carrier[:, None],
+                    windows=kept if windows else None,
+                )
+            )
+        path = tmp_path / "track.h5"
+        write_track(path, TrackFile(crystal.numbers, "hole", 1, tuple(replicas)))
+        return TrackData(path)
+
+    return make
+
+
+@pytest.fixture
+def sites(crystal):
+    """Three oxygen atoms: `a`, a nearest neighbour `near` of it, and `far`, one a (100) lattice constant away."""
+    oxygen = [i for i, s in enumerate(crystal.get_chemical_symbols()) if s == "O"]
+    d = crystal.get_distances(oxygen[0], oxygen, mic=True)
+    near = oxygen[int(np.flatnonzero(np.isclose(d, MGO / np.sqrt(2)))[0])]
+    far = oxygen[int(np.flatnonzero(np.isclose(d, MGO))[0])]
+    return oxygen[0], near, far
 
 
 @pytest.fixture

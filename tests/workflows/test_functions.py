@@ -7,7 +7,6 @@ import pytest
 from aiida import orm
 from ase.build import bulk
 
-from leopold_model.tracks import ReplicaTrack, TrackFile, Windows, write_track
 from leopold_workflows.calculations.functions import (
     choose_start_frames,
     lower_learning_rate,
@@ -24,75 +23,10 @@ from leopold_workflows.calculations.functions_hops import (
     update_catalogue,
 )
 from leopold_workflows.data.frames import FrameSetData
-from leopold_workflows.data.track import TrackData
 from leopold_workflows.settings import LearnSettings, SelectionSettings
 
 HOPS = {"species": "O", "cutoff": 5.0}
 A = 4.181
-
-
-@pytest.fixture(scope="module")
-def crystal():
-    atoms = bulk("MgO", "rocksalt", a=A, cubic=True).repeat(2)
-    return atoms[np.argsort([a.symbol for a in atoms], kind="stable")]
-
-
-@pytest.fixture
-def host(crystal):
-    return orm.StructureData(ase=crystal)
-
-
-@pytest.fixture
-def make_track(crystal, tmp_path):
-    """A track in which the carrier stays `stay` steps on each of `sites`, with a window around every change."""
-
-    def make(*routes, stay=200, windows=True):
-        replicas = []
-        for k, sites in enumerate(routes):
-            steps = stay * len(sites)
-            carrier = np.repeat(sites, stay)
-            other = np.where(carrier == sites[0], sites[-1], sites[0])
-            if len(set(sites)) == 1:
-                other = np.full(steps, (sites[0] + 1) % len(crystal))
-            changes = np.flatnonzero(np.diff(carrier)) + 1
-            rows = changes[:, None] + np.arange(-30, 31, 5)
-            kept = Windows(
-                positions=np.broadcast_to(crystal.positions, (*rows.shape, len(crystal), 3))
-                + 1e-3 * rows[..., None, None],
-                step=rows,
-                carrier=carrier[rows][..., None],
-                moments=np.eye(len(crystal))[carrier[rows]] * 0.7,
-                occupations=np.stack([np.eye(len(crystal))[carrier[rows]], np.zeros((*rows.shape, len(crystal)))], -1),
-            )
-            replicas.append(
-                ReplicaTrack(
-                    temperature=600.0 + 300 * k,
-                    replica=k,
-                    timestep=1.0,
-                    seed=1,
-                    cell=crystal.cell.array,
-                    positions=crystal.positions,
-                    sites=np.stack([carrier, other], 1),
-                    moments=np.tile([0.7, 0.05], (steps, 1)),
-                    carrier=carrier[:, None],
-                    windows=kept if windows else None,
-                )
-            )
-        path = tmp_path / "track.h5"
-        write_track(path, TrackFile(crystal.numbers, "hole", 1, tuple(replicas)))
-        return TrackData(path)
-
-    return make
-
-
-@pytest.fixture
-def sites(crystal):
-    """Three oxygen atoms: `a`, a nearest neighbour `b` of it, and `far`, one a (100) lattice constant away."""
-    oxygen = [i for i, s in enumerate(crystal.get_chemical_symbols()) if s == "O"]
-    d = crystal.get_distances(oxygen[0], oxygen, mic=True)
-    near = oxygen[int(np.flatnonzero(np.isclose(d, A / np.sqrt(2)))[0])]
-    far = oxygen[int(np.flatnonzero(np.isclose(d, A))[0])]
-    return oxygen[0], near, far
 
 
 def settings(**selection):

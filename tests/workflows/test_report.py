@@ -1,0 +1,183 @@
+"""The report of a study, on nodes made by the functions that make them in a study."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from plumpy import ProcessState
+from rich.console import Console
+
+from leopold_model.evaluate import Prediction, errors
+from leopold_workflows.calculations.functions_hops import catalogue_of, record_labels, select_hop_frames
+from leopold_workflows.calculations.functions_learn import (
+    assess,
+    gather_convergence,
+    gather_label_outcomes,
+    gather_learning_curve,
+    hop_frame_errors,
+)
+from leopold_workflows.calculations.functions_transport import transport_of
+from leopold_workflows.calculations.functions_vasp import gather_outcomes
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.report import markdown, summary, write_report
+
+SETTINGS = {"selection": {"offsets": [-10, 0, 10], "hops_per_pathway": 1, "min_verified": 1}}
+
+
+def study(status=0, message="", state=ProcessState.FINISHED, **outputs) -> orm.WorkChainNode:
+    """A PolaronDynamicsWorkChain that ended like this."""
+    node = orm.WorkChainNode()
+    node.set_process_label("PolaronDynamicsWorkChain")
+    node.store()
+    for name, data in outputs.items():
+        data.base.links.add_incoming(node, link_type=LinkType.RETURN, link_label=name)
+    node.set_process_state(state)
+    if state is ProcessState.FINISHED:
+        node.set_exit_status(status)
+    if message:
+        node.set_exit_message(message)
+    return node.seal()
+
+
+def training(frames, off=0.1) -> orm.Dict:
+    """`results` of leopold.train for a model whose forces are `off` by that much, eV/Angstrom."""
+    labelled = [replace(f, occupations=np.stack([f.moments, 0 * f.moments], 1)) for f in frames]
+    answers = [Prediction(f.energy, f.forces + off, np.zeros((3, 3)), f.occupations + 0.02) for f in labelled]
+    report = errors(labelled, answers)
+    counts = {"given": len(frames), "train": len(frames), "validation": 1, "test": 1}
+    return orm.Dict({"errors": dict.fromkeys(("train", "validation", "test"), report), "data": counts, "epochs": 5})
+
+
+def on_hops(frames, off) -> orm.Dict:
+    """Errors on these labelled hop frames of a model whose forces are `off` by that much, eV/Angstrom."""
+    predictions = {
+        "n_atoms": np.array([len(f) for f in frames]),
+        "forces": np.concatenate([f.forces + off for f in frames]),
+        "occupations": np.concatenate([f.occupations for f in frames]),
+        "moments": np.concatenate([f.spin_moments for f in frames]),
+    }
+    return hop_frame_errors(FrameSetData.from_frames(frames), orm.ArrayData(predictions))
+
+
+@pytest.fixture
+def learned(make_track, make_frames, host, sites):
+    """Outputs of learning and transport: a model trained once, hops of two classes, labels of which some missed."""
+    a, near, far = sites
+    track = make_track([a, near, a, near], [a, near, far])
+    settings = orm.Dict(SETTINGS)
+    explored = catalogue_of(track, host, orm.Dict({"species": "O", "cutoff": 5.0}), orm.Str("explore-01"))
+    selected = select_hop_frames(track, explored, settings, orm.Int(99), orm.Str("explore-01"), orm.Int(0))
+    asked = selected.get_frames()
+    reached = [
+        replace(f, energy=-1.0, forces=np.zeros((len(f), 3)), label=f.id, requested_sites=(far,) if k == 0 else (s,))
+        for k, f in enumerate(asked)
+        for s in f.carrier_sites
+    ]
+    outcomes = gather_outcomes(
+        orm.Dict({"species": ["O"], "n": 1}), orm.Float(2.0), orm.Dict({}),
+        **{f"label_{f.label}": FrameSetData.from_frames([f]) for f in reached},
+    )  # fmt: skip
+    verified = [f for f in reached if outcomes["labels"][f.label]["outcome"] == "verified"]
+    catalogue = record_labels(explored, selected, outcomes)
+    before, after = on_hops(verified, 0.4), on_hops(verified[:1], 0.1)
+    first = assess(catalogue, settings, orm.Int(1), orm.Int(len(asked)))
+    second = assess(catalogue, settings, orm.Int(2), orm.Int(0), previous=first, hop_errors=after)
+    return {
+        "catalogue": catalogue,
+        "selected": selected,
+        "labels": FrameSetData.from_frames(verified).store(),
+        "label_outcomes": gather_label_outcomes(round_01_labels=outcomes),
+        "convergence": gather_convergence(round_01=first, round_02=second),
+        # the second round found all it needed and trained nothing
+        "learning_curve": gather_learning_curve(
+            round_01_training=training(make_frames(3)), round_01_new_labels=before, round_02_holdout=after
+        ),
+        "transport": transport_of(catalogue, orm.Dict({"n_bootstrap": 50}), orm.Int(1), catalogue),
+    }
+
+
+def written(process, folder, **kwargs):
+    """summary.json and report.md as `write_report` leaves them in `folder`."""
+    write_report(process, folder, Console(file=io.StringIO()), **kwargs)
+    return json.loads((folder / "summary.json").read_text()), (folder / "report.md").read_text()
+
+
+def test_summary_of_a_finished_study(learned, make_model, tmp_path):
+    process = study(model=make_model().store(), **learned)
+    data, _ = written(process, tmp_path, wall_time_s=90.0)
+    assert (data["state"], data["exit_status"], data["rounds"], data["pk"]) == ("Finished [0]", 0, 2, process.pk)
+    assert data["wall_time_s"] == 90.0 and data["uuid"] == process.uuid
+    total = len(learned["selected"])
+    assert data["labels"]["moved"] == 1 and data["labels"]["verified"] == total - 1
+    assert [set(p) for p in data["pathways"]] == [{"name", "hops", "verified_labels"}] * len(data["pathways"])
+    assert sum(p["hops"] for p in data["pathways"]) == 5
+    assert sum(p["verified_labels"] for p in data["pathways"]) == total - 1
+    assert not {p["name"] for p in data["pathways"]} & set(data["unseen_pathways"])
+    first, second = data["errors"]
+    assert first["n_frames"]["train"] == 3 and first["new_labels"]["forces"] == pytest.approx(0.4)
+    assert first["test"]["forces"]["rmse"] == pytest.approx(0.1) and "test" not in second
+    assert [m["temperature_K"] for m in data["mobility"]] == [600.0, 900.0]
+    for found in data["mobility"]:
+        assert found["low"] <= found["value"] <= found["high"] and found["unit"] == "cm^2/(V s)"
+    assert sum(m["n_hops"] for m in data["mobility"]) == 5
+    assert data["convergence"]["round"] == 2
+    assert (tmp_path / "model.leopold").is_file()
+
+
+def test_report_of_a_finished_study(learned, tmp_path):
+    data, text = written(study(**learned), tmp_path, wall_time_s=90.0)
+    assert f"# PolaronDynamicsWorkChain {data['pk']}: Finished [0], 1.5 min" in text
+    assert "2 learning rounds; labels: " in text and "1 moved" in text and "0 failed" not in text
+    for p in data["pathways"]:
+        assert f"| {p['name']} | {p['hops']} | {p['verified_labels']} |" in text
+    assert "| 1 | 3 | 100.0 | 0.0200 | 100.0 % | 400.0 | 100.0 % |" in text
+    assert "| 2 |  |  |  |  | 100.0 | 100.0 % |" in text, "not trained in this round, but measured on hop frames"
+    assert "| hops | 5 | 20 | not met |" in text and "| labels_per_class |" in text
+    rates = learned["transport"]["temperatures"][0]["rates"]
+    name, rate = next((name, rate) for name, rate in rates.items() if rate["count"])
+    low, high = rate["interval_per_ps"]
+    assert f"| 600 | {name} | {rate['count']} | {rate['rate_per_ps']:.3g} ({low:.3g} to {high:.3g}) |" in text
+    for m in data["mobility"]:
+        assert f"| {m['temperature_K']:.0f} | {m['value']:.2e} | {m['low']:.2e} to {m['high']:.2e} | " in text
+    figures = ("pathways", "learning_curve", "moments", "rates", "mobility", "provenance")
+    assert all(f"]({name}.png)" in text and (tmp_path / f"{name}.png").is_file() for name in figures)
+
+
+def test_every_table_row_has_the_cells_of_its_head(learned):
+    process = study(**learned)
+    data = summary(process)
+    width = 0
+    for line in markdown(data, learned["transport"]["temperatures"], {}).splitlines():
+        if line.startswith("|"):
+            width = width or line.count("|")
+            assert line.count("|") == width, line
+        else:
+            width = 0
+
+
+def test_a_study_that_failed_early_has_a_report_too(tmp_path):
+    data, text = written(study(403, "the seed failed with exit status 501: spread"), tmp_path)
+    assert data["state"] == "Finished [403]" and data["exit_status"] == 403
+    assert data["exit_message"] in text and "spread" in text
+    assert (data["rounds"], data["labels"], data["pathways"], data["errors"], data["mobility"]) == (0, {}, [], [], [])
+    assert data["wall_time_s"] is None and "labels: none" in text
+    assert [path.name for path in tmp_path.glob("*.png")] == ["provenance.png"]
+
+
+@pytest.mark.parametrize("state", [ProcessState.EXCEPTED, ProcessState.KILLED])
+def test_a_study_without_exit_status_has_a_report_too(tmp_path, state):
+    data, text = written(study(state=state), tmp_path)
+    assert data["state"] == state.value.capitalize() and data["exit_status"] is None and data["state"] in text
+
+
+def test_production_without_a_hop_is_reported(make_track, host, sites, tmp_path):
+    catalogue = catalogue_of(make_track([sites[0]]), host, orm.Dict({"species": "O", "cutoff": 5.0}), orm.Str("run"))
+    transport = transport_of(catalogue, orm.Dict({"n_bootstrap": 50}), orm.Int(1))
+    data, text = written(study(602, "too few hops", transport=transport, catalogue=catalogue), tmp_path)
+    assert data["mobility"][0]["value"] == 0.0 < data["mobility"][0]["high"] and data["mobility"][0]["n_hops"] == 0
+    assert data["pathways"] == [] and len(data["unseen_pathways"]) == len(catalogue.pathways)
+    assert "| 600 | 0.00e+00 |" in text
