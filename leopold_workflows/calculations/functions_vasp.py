@@ -157,7 +157,7 @@ def gather_outcomes(
     """Verdicts on labels and their counts, keyed by frame id.
 
     `reached` holds the released frame of every label that has one, as `label_<id>`; `failed` is {id: exit status} of
-    the others.
+    the others, None for one that was refused before it was submitted.
     """
     labels = {}
     for key in sorted(reached):

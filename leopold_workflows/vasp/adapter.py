@@ -7,6 +7,7 @@ depends on the order of atoms or species (MAGMOM, LDAU*, NELECT) is made here an
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -16,6 +17,7 @@ from functools import lru_cache
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.common.exceptions import NotExistent
+from aiida_vasp.calcs.vasp import VaspCalculation
 from aiida_vasp.data.potcar import PotcarData, PotcarFileData
 
 from leopold_model.vasp.incar import PolaronCell, polaron_incar
@@ -46,7 +48,14 @@ def expose(spec) -> None:
         required=False,
         help="Per kind `{l, u, j}` of DFT+U; `l` alone (u = 0) prints the onsite occupations without correcting.",
     )
-    spec.input("vasp.options", valid_type=dict, non_db=True, required=False, help="metadata.options of every job.")
+    spec.input(
+        "vasp.options",
+        valid_type=dict,
+        non_db=True,
+        required=False,
+        validator=_options,
+        help="metadata.options of every job.",
+    )
 
 
 def job_inputs(
@@ -68,7 +77,7 @@ def job_inputs(
     `stage` chooses the INCAR, `incar` overrides it. With `occmatrix` a 'relax' or 'static' run imposes these
     occupations. `sites` are the carrier's atoms: moments are seeded there, unless VASP finds them in the
     WAVECAR of `restart_folder`. `run` names the trajectory the frames belong to and `tags` are further fields
-    of its frames. Raises VaspError when the INCAR contradicts itself, which `faults` says beforehand.
+    of its frames. Raises VaspError when the INCAR contradicts itself, which `validation.study_faults` says beforehand.
     """
     parameters = lower(
         polaron_incar(
@@ -98,20 +107,15 @@ def job_inputs(
     return inputs
 
 
-def faults(vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict, incar: Mapping, stage: str) -> str | None:
-    """Why a run of `stage` with these inputs would be refused, to be said when a WorkChain is launched; None if not."""
-    for kind in kinds(structure):
-        if kind not in vasp["potential"]:
-            return f"vasp.potential: no POTCAR for kind {kind!r}; add vasp.potential.{kind}"
-    try:
-        polaron_incar(
-            stage,
-            cell_of(structure, vasp["potential"], carrier.get_dict(), _hubbard(vasp)),
-            **{**lower(vasp["parameters"].get_dict()), **lower(incar)},
-        )
-    except ValueError as error:
-        return str(error)
-    return None
+def _options(options: Mapping | None, _) -> str | None:
+    """Why these scheduler options would be refused by every job."""
+    known = VaspCalculation.spec().inputs["metadata"]["options"]
+    for name in options or {}:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), list(known), n=1)
+            return f"unknown option {name!r}: {f'did you mean {near[0]!r}?' if near else ', '.join(known)}"
+    error = known.validate(dict(options)) if options else None
+    return None if error is None else error.message
 
 
 def lower(tags: Mapping) -> dict:

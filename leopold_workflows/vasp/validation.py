@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from aiida import orm
 from parsevasp.constants import incar_tags
 
-from leopold_model.vasp.incar import conflicts
+from leopold_model.vasp.incar import conflicts, polaron_incar
+from leopold_model.vasp.occmatrix import omc_matrices
 from leopold_workflows.vasp import adapter
 
 # tags of the occupation-matrix patch and of newer VASP versions that aiida-vasp's list has not
-EXTRA_TAGS = {"occext", "ml_lmlff", "ml_mode", "nelmin", "nelmdl", "lasph", "langevin_gamma", "kpar", "ncore"}
+EXTRA_TAGS = {
+    "occext", "nelmin", "nelmdl", "lasph", "langevin_gamma", "kpar", "ncore", "csvr_period", "nhc_nchains",
+    "nhc_period", "nhc_nrespa", "nhc_ns", "iopt",
+}  # fmt: skip
+OPEN_TAGS = re.compile(r"occdir\d+|ml_\w+")
 CARRIER_KEYS = ("kind", "n", "species", "formal_charges", "orbital")
+HUBBARD_KEYS = ("l", "u", "j")
 
 
 def faults(inputs: Mapping) -> str | None:
@@ -34,6 +40,51 @@ def faults(inputs: Mapping) -> str | None:
     return "\n".join(found) or None
 
 
+def study_faults(
+    vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict, incar: Mapping, stage: str, where: str
+) -> str | None:
+    """Every fault that the runs of `stage` of a WorkChain would have, one line each; None when there is none.
+
+    `vasp` is the namespace of `adapter.expose`; `incar` are the tags of the stage, given as input `where`.
+    """
+    potential, asked = vasp["potential"], carrier.get_dict()
+    hubbard = vasp["hubbard"].get_dict() if "hubbard" in vasp else {}
+    common, own = adapter.lower(vasp["parameters"].get_dict()), adapter.lower(incar)
+    found = [
+        *_kinds(structure),
+        *_potentials(structure, potential, "vasp.potential"),
+        *_carrier(asked, structure),
+        *_hubbard(hubbard),
+    ]
+    countable = not found
+    found += [*_tags(common, "vasp.parameters"), *_tags(own, where)]
+    if countable:
+        try:
+            polaron_incar(stage, adapter.cell_of(structure, potential, asked, hubbard), **(common | own))
+        except ValueError as error:
+            found.append(f"vasp.parameters, {where}: {error}")
+    return "\n".join(found) or None
+
+
+def impose_faults(vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict, sites: Iterable[int]) -> str | None:
+    """Why occupations cannot be imposed on `sites`, None when they can; to be asked after `study_faults`."""
+    if "hubbard" not in vasp:
+        return "vasp.hubbard is missing: occupations can only be imposed on species with DFT+U; give {kind: {l, u}}"
+    hubbard, orbital = vasp["hubbard"].get_dict(), carrier.get_dict().get("orbital")
+    for site in sites:
+        kind = structure.sites[site].kind_name
+        if kind not in hubbard:
+            return (
+                f"vasp.hubbard: {', '.join(hubbard) or 'empty'}, but the carrier shall be put on atom {site}, {kind}: "
+                f"add {kind}: {{l, u}} (u = 0 prints the occupations without correcting)"
+            )
+        try:
+            omc_matrices({}, site, carrier=carrier["kind"], angular=int(hubbard[kind]["l"]), orbital=orbital)
+        except ValueError as error:
+            return f"carrier: {error}"
+    return None
+
+
 def _kinds(structure: orm.StructureData) -> Iterator[str]:
     order = adapter.kinds(structure)
     if len(set(order)) < len(order):
@@ -46,20 +97,34 @@ def _kinds(structure: orm.StructureData) -> Iterator[str]:
             yield f"structure: kind {kind.name!r} of element {kind.symbol}: name every kind by its chemical symbol"
 
 
-def _potentials(structure: orm.StructureData, potential: Mapping) -> Iterator[str]:
+def _potentials(structure: orm.StructureData, potential: Mapping, where: str = "potential") -> Iterator[str]:
     for kind in adapter.kinds(structure):
         if kind not in potential:
             given = ", ".join(potential) or "none"
-            yield f"potential: no POTCAR for kind {kind!r} (given: {given}); add potential.{kind}"
+            yield f"{where}: no POTCAR for kind {kind!r} (given: {given}); add {where}.{kind}"
 
 
-def _tags(parameters: Mapping) -> Iterator[str]:
+def _hubbard(hubbard: Mapping) -> Iterator[str]:
+    for kind, values in hubbard.items():
+        if not isinstance(values, Mapping) or not isinstance(values.get("l"), int) or not 0 <= values["l"] <= 3:
+            yield f"hubbard: {kind} = {values!r}; give l, the shell (1 for p, 2 for d, 3 for f), and u in eV"
+            continue
+        for key, value in values.items():
+            if key not in HUBBARD_KEYS:
+                near = difflib.get_close_matches(str(key), HUBBARD_KEYS, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(HUBBARD_KEYS)}"
+                yield f"hubbard: unknown key {key!r} of {kind}: {hint}"
+            elif not isinstance(value, int | float):
+                yield f"hubbard: {kind}.{key} = {value!r}; give a number"
+
+
+def _tags(parameters: Mapping, where: str = "parameters") -> Iterator[str]:
     known = {*incar_tags, *EXTRA_TAGS}
     for tag in parameters:
-        if tag not in known and not re.fullmatch(r"occdir\d+", tag):
+        if tag not in known and not OPEN_TAGS.fullmatch(tag):
             near = difflib.get_close_matches(tag, known, n=1)
             hint = f"did you mean {near[0].upper()}?" if near else "check its spelling"
-            yield f"parameters: {tag.upper()} is not an INCAR tag: {hint}"
+            yield f"{where}: {tag.upper()} is not an INCAR tag: {hint}"
 
 
 def _occupation_matrix(parameters: Mapping, given: bool) -> Iterator[str]:

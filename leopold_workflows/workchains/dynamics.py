@@ -6,11 +6,13 @@ from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_
 
+from leopold_workflows.calculations.train import TrainCalculation
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.workchains.label import label_faults
 from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs
-from leopold_workflows.workchains.seed import SeedWorkChain, seed_inputs
+from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
 from leopold_workflows.workchains.transport import TransportWorkChain, transport_inputs
 
 # inputs of the study that replace the output of a stage
@@ -224,4 +226,21 @@ def validate_inputs(inputs, _) -> str | None:
         return "neither `learn` nor `model` with `catalogue`: give the inputs of learning, or what it made"
     if "model" in inputs and "frames" not in inputs:
         return "model without frames: dynamics starts from frames with carrier sites; give `frames` too"
+    # the stages have their own validators, but these are silent where the crystal is not yet among their inputs
+    if "frames" not in inputs:
+        message = seed_faults(inputs["seed"], inputs["host"])
+        if message:
+            return _prefixed("seed", message)
+    if "learn" in inputs and not learned:
+        message = label_faults(inputs["learn"]["label"], inputs["host"])
+        if message:
+            return _prefixed("learn.label", message)
+        message = TrainCalculation.check_parameters(inputs["learn"].get("retraining"))
+        if message:
+            return f"learn.retraining: {message}"
     return None
+
+
+def _prefixed(namespace: str, message: str) -> str:
+    """Every line with the namespace its input stands in."""
+    return "\n".join(f"{namespace}: {line}" for line in message.splitlines())

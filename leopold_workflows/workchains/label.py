@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from aiida import orm
 from aiida.common import AttributeDict
@@ -13,6 +15,7 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.study import Study, study
+from leopold_workflows.vasp.validation import impose_faults, study_faults
 from leopold_workflows.vasp.verdict import MAX_PARTICIPATION, judge
 
 
@@ -151,6 +154,18 @@ def label_inputs(shared: Study) -> dict:
     }
 
 
+def label_faults(inputs, structure: orm.StructureData, sites: Sequence[int] | None = None) -> str | None:
+    """What is wrong with `inputs` of this WorkChain for frames like `structure`, the carriers on `sites` if known."""
+    incar = inputs["incar"].get_dict() if "incar" in inputs else {}
+    message = study_faults(inputs["vasp"], structure, inputs["carrier"], incar, "static", "incar")
+    if message or sites is None:
+        return message
+    wanted = inputs["carrier"]["n"]
+    if len(sites) != wanted:
+        return f"{len(sites)} carrier_sites but {wanted} carriers; set carrier_sites of the frame"
+    return impose_faults(inputs["vasp"], structure, inputs["carrier"], sites)
+
+
 def _validate(inputs, _) -> str | None:
     if "frames" not in inputs or "frame" not in inputs:
         return None  # exposed elsewhere without them
@@ -158,11 +173,5 @@ def _validate(inputs, _) -> str | None:
         frame = find_frame(inputs["frames"], inputs["frame"].value)
     except FrameError as error:
         return str(error)
-    wanted = inputs["carrier"]["n"]
-    if len(frame.carrier_sites) != wanted:
-        return f"frame {frame.id}: {len(frame.carrier_sites)} carrier_sites but {wanted} carriers; set carrier_sites"
-    if "hubbard" not in inputs["vasp"]:
-        return "vasp.hubbard is missing: occupations can only be imposed on species with DFT+U; give {kind: {l, u}}"
-    structure = orm.StructureData(ase=frame.to_atoms())
-    incar = inputs["incar"].get_dict() if "incar" in inputs else {}
-    return adapter.faults(inputs["vasp"], structure, inputs["carrier"], incar, "static")
+    message = label_faults(inputs, orm.StructureData(ase=frame.to_atoms()), frame.carrier_sites)
+    return f"frame {frame.id}: {message}" if message else None

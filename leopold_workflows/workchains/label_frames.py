@@ -9,7 +9,7 @@ from leopold_workflows.calculations.functions import merge_frames
 from leopold_workflows.calculations.functions_vasp import gather_outcomes
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.study import study
-from leopold_workflows.workchains.label import LabelWorkChain, label_inputs
+from leopold_workflows.workchains.label import LabelWorkChain, label_faults, label_inputs
 
 
 class LabelFramesWorkChain(WorkChain):
@@ -27,6 +27,7 @@ class LabelFramesWorkChain(WorkChain):
         spec.input("frames", valid_type=FrameSetData, validator=_not_empty, help="Frames to label.")
         spec.input("max_concurrent", valid_type=orm.Int, default=lambda: orm.Int(8), help="Labels at a time.")
         spec.input("quorum", valid_type=orm.Float, default=lambda: orm.Float(0.8), help="Least fraction answered.")
+        spec.inputs.validator = _validate
         spec.outline(
             cls.setup,
             while_(cls.frames_remain)(
@@ -79,8 +80,15 @@ class LabelFramesWorkChain(WorkChain):
         n = self.inputs.max_concurrent.value
         self.ctx.running, self.ctx.waiting = self.ctx.waiting[:n], self.ctx.waiting[n:]
         shared = self.exposed_inputs(LabelWorkChain)
-        for frame in self.ctx.running:
-            label = self.submit(LabelWorkChain, frames=self.inputs.frames, frame=orm.Str(frame), **shared)
+        for frame in list(self.ctx.running):
+            try:
+                label = self.submit(LabelWorkChain, frames=self.inputs.frames, frame=orm.Str(frame), **shared)
+            except ValueError as error:
+                # a carrier on an atom that cannot take one, for instance: the other frames can still be labelled
+                self.report(f"frame {frame} was refused: {error}")
+                self.ctx.failed[frame] = None
+                self.ctx.running.remove(frame)
+                continue
             self.to_context(**{_key(frame): label})
 
     def inspect_labels(self):
@@ -94,7 +102,7 @@ class LabelFramesWorkChain(WorkChain):
     def results(self):
         """Gather verdicts, verified frames and misses."""
         ids = {frame.id for frame in self.inputs.frames.get_frames()}
-        labels = {_key(frame): self.ctx[_key(frame)] for frame in sorted(ids)}
+        labels = {_key(frame): self.ctx[_key(frame)] for frame in sorted(ids) if _key(frame) in self.ctx}
         for name, port in (("frames", "frames"), ("rejected", "reached")):
             found = {key: label.outputs[port] for key, label in labels.items() if port in label.outputs}
             self.out(name, merge_frames(**found))
@@ -135,6 +143,23 @@ def _reached(label) -> FrameSetData | None:
 
 def _key(frame: str) -> str:
     return f"label_{frame}"
+
+
+def _validate(inputs, _) -> str | None:
+    if "frames" not in inputs:
+        return None  # exposed elsewhere without them
+    frames = inputs["frames"].get_frames()
+    for frame in {tuple(f.numbers): f for f in frames}.values():
+        message = label_faults(inputs, orm.StructureData(ase=frame.to_atoms()))
+        if message:
+            return message
+    for frame in frames:
+        if len(frame.carrier_sites) != inputs["carrier"]["n"]:
+            return (
+                f"frames: frame {frame.id} has {len(frame.carrier_sites)} carrier_sites for {inputs['carrier']['n']} "
+                "carriers; set carrier_sites"
+            )
+    return None
 
 
 def _not_empty(node, _):

@@ -18,6 +18,7 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.study import Study, study
+from leopold_workflows.vasp.validation import impose_faults, study_faults
 from leopold_workflows.vasp.verdict import MAX_PARTICIPATION
 from leopold_workflows.workchains.fpmd import FPMDWorkChain
 
@@ -276,23 +277,39 @@ def _localisation(node, _):
     return None
 
 
-def _validate(inputs, _) -> str | None:
-    if any(name not in inputs for name in ("structure", "sites", "carrier", "seeds", "validation_seed")):
-        return None  # exposed elsewhere without them
-    sites, structure, carrier = inputs["sites"].get_list(), inputs["structure"], inputs["carrier"]
+def seed_faults(inputs, structure: orm.StructureData) -> str | None:
+    """What is wrong with `inputs` of this WorkChain for the host `structure`; None if nothing."""
+    carrier, seeds = inputs["carrier"], inputs["seeds"].get_list()
+    for stage, port in (("relax", "relaxation_incar"), ("md", "dynamics_incar")):
+        message = study_faults(inputs["vasp"], structure, carrier, inputs[port].get_dict(), stage, port)
+        if message:
+            return message
+    sites = inputs["sites"].get_list()
     if len(sites) != carrier["n"]:
         return f"sites: {sites} for {carrier['n']} carriers; give one site per carrier"
     for site in sites:
-        if not 0 <= site < len(structure.sites):
+        if not isinstance(site, int) or not 0 <= site < len(structure.sites):
             return f"sites: {site} but the structure has atoms 0 to {len(structure.sites) - 1}"
         if structure.sites[site].kind_name not in carrier["species"]:
             return f"sites: atom {site} is {structure.sites[site].kind_name}; choose one of {carrier['species']}"
-    if inputs["validation_seed"].value in inputs["seeds"].get_list():
+    if len(set(sites)) < len(sites):
+        return f"sites: {sites} names an atom twice; give one site per carrier"
+    if inputs["validation_seed"].value in seeds:
         return f"validation_seed: {inputs['validation_seed'].value} is also in seeds; the held-out run needs its own"
-    if inputs["localisation"].value == "omc" and "hubbard" not in inputs["vasp"]:
-        return "vasp.hubbard is missing: occupations can only be imposed on species with DFT+U; give {kind: {l, u}}"
-    for stage, port in (("relax", "relaxation_incar"), ("md", "dynamics_incar")):
-        message = adapter.faults(inputs["vasp"], structure, carrier, inputs[port].get_dict(), stage)
-        if message:
-            return message
+    if not seeds:
+        return "seeds: empty; give one seed for every run at each temperature"
+    temperatures = [*inputs["temperatures"].get_list(), inputs["validation_temperature"].value]
+    if len(temperatures) < 2 or not all(isinstance(t, int | float) and t > 0 for t in temperatures):
+        return f"temperatures: {temperatures[:-1]}, validation_temperature: {temperatures[-1]}; give kelvins above 0"
+    for name in ("steps", "segment_steps", "stride"):
+        if inputs[name].value < 1:
+            return f"{name}: {inputs[name].value}; give at least 1"
+    if inputs["localisation"].value == "omc":
+        return impose_faults(inputs["vasp"], structure, carrier, sites)
     return None
+
+
+def _validate(inputs, _) -> str | None:
+    if any(name not in inputs for name in ("structure", "sites", "carrier", "seeds", "validation_seed")):
+        return None  # exposed elsewhere without them
+    return seed_faults(inputs, inputs["structure"])

@@ -125,6 +125,40 @@ def test_bad_requests_are_refused_at_launch(standin, hop_frames):
     assert "0 carrier_sites but 1 carriers" in message(frames.get_frames()[0].id)
 
 
+def test_frames_that_cannot_be_labelled_are_refused_at_launch(standin, hop_frames):
+    def message(frames, **overrides):
+        builder = LabelFramesWorkChain.get_builder_from_protocol(
+            standin, FrameSetData.from_frames(frames), material="mgo", overrides=overrides
+        )
+        with pytest.raises(ValueError) as error:
+            instantiate_process(get_manager().get_runner(), LabelFramesWorkChain, **builder._inputs(prune=True))
+        return str(error.value)
+
+    assert "0 carrier_sites for 1 carriers" in message([hop_frames[0], replace(hop_frames[1], carrier_sites=())])
+    assert "LORBIT = 5" in message(hop_frames, label={"incar": {"lorbit": 5}})
+    assert "incar: NELMM is not an INCAR tag" in message(hop_frames, label={"incar": {"nelmm": 5}})
+
+
+def test_a_frame_whose_carrier_cannot_be_imposed_leaves_the_others(standin, hop_frames):
+    """The carrier on Mg, which has no DFT+U: that frame is counted as failed, the other one is submitted."""
+    wrong, right = replace(hop_frames[0], carrier_sites=(3,)), hop_frames[1]
+    builder = LabelFramesWorkChain.get_builder_from_protocol(
+        standin, FrameSetData.from_frames([wrong, right]), material="mgo", protocol="fast"
+    )
+    process = instantiate_process(get_manager().get_runner(), LabelFramesWorkChain, **builder._inputs(prune=True))
+    submitted = []
+
+    def submit(process_class, **inputs):
+        instantiate_process(get_manager().get_runner(), process_class, **inputs)  # raises as a real submission does
+        submitted.append(inputs["frame"].value)
+
+    process.submit = submit
+    process.to_context = lambda **nodes: None
+    process.setup()
+    process.run_labels()
+    assert submitted == [right.id] == process.ctx.running and process.ctx.failed == {wrong.id: None}
+
+
 @pytest.mark.xdist_group("aiida-runs")
 def test_a_label_asked_for_again_is_not_computed_again(standin, hop_frames):
     builder = LabelWorkChain.get_builder_from_protocol(

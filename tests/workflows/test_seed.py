@@ -1,7 +1,10 @@
 """The seed: a carrier localised, released and verified, then dynamics with a held-out run."""
 
+import re
+
 import numpy as np
 import pytest
+from aiida import orm
 from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
@@ -84,6 +87,22 @@ def test_bad_inputs_are_refused_at_launch(standin):
     assert "ISYM = 2" in message({"fpmd": {"incar": {"isym": 2}}})
     assert "no POTCAR for kind 'O'" in message({}, without="O")
     assert "'omc' (needs a patched VASP) or 'moment'" in message({"seed": {"localisation": "magic"}})
+    assert "relaxation_incar: NSWW is not an INCAR tag: did you mean NSW?" in message({"seed": {"incar": {"nsww": 9}}})
+    assert "hubbard: unknown key 'uu' of O: did you mean 'u'?" in message(
+        {"material": {"hubbard": {"O": {"l": 1, "uu": 3}}}}
+    )
+    assert "orbital = 9" in message({"material": {"carrier": {"orbital": 9}}})
+    assert "[40, 40] names an atom twice" in message({"seed": {"sites": [40, 40]}, "material": {"carrier": {"n": 2}}})
+    assert "validation_temperature: -3.0" in message({"seed": {"temperatures": [-3]}})
+
+
+def test_a_carrier_that_lacks_a_key_is_refused_and_not_crashed_on(standin):
+    builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo")
+    for key, words in (("n", "carrier: n = None"), ("species", "carrier: species = []"), ("kind", "carrier: kind = N")):
+        inputs = builder._inputs(prune=True)
+        inputs["carrier"] = orm.Dict({k: v for k, v in inputs["carrier"].get_dict().items() if k != key})
+        with pytest.raises(ValueError, match=re.escape(words)):
+            instantiate_process(get_manager().get_runner(), SeedWorkChain, **inputs)
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,39 @@ def test_study_without_enough_to_begin_with_is_refused(dynamics, make_model):
         dynamics(model=make_model())
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"vasp": {"incar": {"ispin": 1}}}, "seed: vasp.parameters, relaxation_incar: ISPIN = 1"),
+        ({"vasp": {"incar": {"lorbit": 5}}}, "LORBIT = 5: no table of site moments is printed; set LORBIT = 11"),
+        ({"vasp": {"incar": {"nelect": 448}}}, "NELECT = 448: leaves no carrier; set NELECT = 447 for 1 hole"),
+        ({"vasp": {"incar": {"encutt": 500}}}, "seed: vasp.parameters: ENCUTT is not an INCAR tag: did you mean ENCUT"),
+        ({"fpmd": {"incar": {"pottim": 1}}}, "seed: dynamics_incar: POTTIM is not an INCAR tag: did you mean POTIM"),
+        ({"label": {"incar": {"lorbit": 0}}}, "learn.label: vasp.parameters, incar: LORBIT = 0"),
+        ({"label": {"incar": {"nelmm": 90}}}, "learn.label: incar: NELMM is not an INCAR tag: did you mean NELM"),
+        ({"learn": {"retraining": {"epoch": 3}}}, "retraining: parameters: unknown key 'epoch': did you mean 'epochs'"),
+        ({"train": {"parameters": {"network": {"cutof": 4}}}}, "unknown key 'network.cutof': did you mean 'cutoff'"),
+        ({"explore": {"parameters": {"replica": 2}}}, "unknown key 'replica': did you mean 'replicas'"),
+        ({"vasp": {"options": {"queue": "long"}}}, "unknown option 'queue': did you mean 'queue_name'"),
+        ({"vasp": {"options": {"max_wallclock_seconds": "1h"}}}, "max_wallclock_seconds"),
+        ({"material": {"carrier": {"kind": "hol"}}}, "seed: carrier: kind = 'hol'; choose 'electron' or 'hole'"),
+        ({"material": {"carrier": {"n": 0}}}, "seed: carrier: n = 0"),
+        ({"material": {"carrier": {"species": ["Ti"]}}}, "carrier: species = ['Ti']"),
+        ({"seed": {"sites": [3]}}, "seed: sites: atom 3 is Mg; choose one of ['O']"),
+        ({"fpmd": {"steps": 0}}, "seed: steps: 0; give at least 1"),
+    ],
+)
+def test_a_study_with_a_fault_in_any_stage_is_refused_at_launch(leopold_code, aiida_localhost, overrides, words):
+    vasp = orm.InstalledCode(
+        label="vasp", computer=aiida_localhost, filepath_executable="/nowhere/leopold-vasp-standin"
+    ).store()
+    with pytest.raises(ValueError) as error:
+        start(
+            PolaronDynamicsWorkChain.get_builder_from_protocol(vasp, leopold_code, material="mgo", overrides=overrides)
+        )
+    assert words in str(error.value)
+
+
 @pytest.mark.parametrize("level", ["fast", "balanced", "stringent"])
 @pytest.mark.parametrize("name", ["mgo", "tio2"])
 def test_builders_of_every_protocol_and_material_are_valid(leopold_code, aiida_localhost, name, level):
