@@ -1,5 +1,5 @@
-"""What every `leopold ...` job has in common: one YAML file, a recorded package version, a result file, exit
-codes."""
+"""What every `leopold ...` job has in common: a recorded package version, a result file, exit codes; and what the long
+ones have: a YAML file and a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from leopold_model.config import ConfigError, parse
 
 RESULT = "result.json"
 STDOUT, STDERR = "leopold.out", "leopold.err"
+OUT_OF_WALLTIME = 410  # exit status of every job that can be continued
 
 
 class LeopoldCalculation(CalcJob):
-    """Base of the jobs that call `leopold VERB CONFIG`; a subclass names its verb, its schema and its files.
+    """Base of the jobs that call `leopold VERB ...`; a subclass names its verb and its files.
 
     `prepare_for_submission` only writes and copies files, so the same folder can be run again by hand.
     """
 
     VERB = ""
-    SCHEMA: type | None = None
-    # keys of the schema that the ports decide, not the user
-    MANAGED: tuple[str, ...] = ()
 
     @classmethod
     def define(cls, spec):
@@ -48,6 +46,55 @@ class LeopoldCalculation(CalcJob):
         )
         spec.exit_code(
             311, "ERROR_RESULT_UNREADABLE", message="{name} cannot be used: {reason}", invalidates_cache=True
+        )
+
+    def _calcinfo(self, arguments: list[str], copies: dict, retrieve: list[str], stdout: str = STDOUT) -> CalcInfo:
+        """`copies` maps a name in the job's folder to the one-file node whose content goes there."""
+        code = CodeInfo()
+        code.code_uuid = self.inputs.code.uuid
+        code.cmdline_params = [self.VERB, *arguments]
+        code.stdout_name, code.stderr_name = stdout, STDERR
+        calcinfo = CalcInfo()
+        calcinfo.codes_info = [code]
+        calcinfo.local_copy_list = [(node.uuid, node.filename, name) for name, node in copies.items()]
+        calcinfo.remote_copy_list = []
+        calcinfo.retrieve_list = [*retrieve, STDERR, *([stdout] if stdout not in retrieve else [])]
+        return calcinfo
+
+
+class ResumableCalculation(LeopoldCalculation):
+    """Base of the jobs that call `leopold VERB CONFIG` and leave a checkpoint where their walltime runs out.
+
+    A subclass names the schema of its configuration and the files a continuation needs.
+    """
+
+    SCHEMA: type | None = None
+    # keys of the schema that the ports decide, not the user
+    MANAGED: tuple[str, ...] = ()
+    # some of the others, to begin with
+    KEYS = ""
+    CHECKPOINT: tuple[str, ...] = ()
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input(
+            "parameters",
+            valid_type=orm.Dict,
+            validator=cls.check_parameters,
+            help=f"Keys of the `{cls.VERB}` schema: {cls.KEYS} ...",
+        )
+        spec.input(
+            "restart_folder",
+            valid_type=orm.RemoteData,
+            required=False,
+            help="Remote folder of a job that ran out of walltime: continued from its checkpoint.",
+        )
+        spec.exit_code(
+            OUT_OF_WALLTIME,
+            "ERROR_OUT_OF_WALLTIME",
+            message="The walltime ran out; a checkpoint lies in the remote folder.",
+            invalidates_cache=True,
         )
 
     @classmethod
@@ -76,25 +123,14 @@ class LeopoldCalculation(CalcJob):
             yaml.safe_dump(config, handle, sort_keys=True)
         return name
 
-    def _calcinfo(self, arguments: list[str], copies: dict, retrieve: list[str], *, stdout=STDOUT, **lists) -> CalcInfo:
-        """`copies` maps a name in the job's folder to the one-file node whose content goes there."""
-        code = CodeInfo()
-        code.code_uuid = self.inputs.code.uuid
-        code.cmdline_params = [self.VERB, *arguments]
-        code.stdout_name, code.stderr_name = stdout, STDERR
-        calcinfo = CalcInfo()
-        calcinfo.codes_info = [code]
-        calcinfo.local_copy_list = [(node.uuid, node.filename, name) for name, node in copies.items()]
-        calcinfo.remote_copy_list = lists.get("remote_copy_list", [])
-        calcinfo.retrieve_list = [*retrieve, STDERR, *([stdout] if stdout not in retrieve else [])]
+    def _calcinfo(self, *arguments, **keywords) -> CalcInfo:
+        """As every job's, with the checkpoint of the job that is continued."""
+        calcinfo = super()._calcinfo(*arguments, **keywords)
+        if "restart_folder" in self.inputs:
+            folder = self.inputs.restart_folder
+            path = folder.get_remote_path()
+            calcinfo.remote_copy_list = [(folder.computer.uuid, f"{path}/{name}", name) for name in self.CHECKPOINT]
         return calcinfo
-
-    def _continued(self, names: list[str]) -> list[tuple[str, str, str]]:
-        """Copy instructions for the checkpoint files of an interrupted job, when one is to be continued."""
-        if "restart_folder" not in self.inputs:
-            return []
-        folder = self.inputs.restart_folder
-        return [(folder.computer.uuid, f"{folder.get_remote_path()}/{name}", name) for name in names]
 
 
 def elements_of(model) -> list[str]:

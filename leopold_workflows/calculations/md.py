@@ -5,49 +5,32 @@ from __future__ import annotations
 from aiida import orm
 
 from leopold_model.config import MDConfig
-from leopold_workflows.calculations.job import RESULT, LeopoldCalculation, species_message
+from leopold_workflows.calculations.job import RESULT, ResumableCalculation, species_message
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.track import TrackData
 
-CHECKPOINT = "checkpoint.h5"
 TRACK, TRAJECTORY = "track.h5", "trajectory.h5"
 
 
-class MDCalculation(LeopoldCalculation):
+class MDCalculation(ResumableCalculation):
     """Run `leopold md` at temperatures x replicas. The carrier track comes back, the trajectory stays where
     it was made."""
 
     VERB = "md"
     SCHEMA = MDConfig
     MANAGED = ("kind", "model", "structures", "trajectory", "track", "max_wall_seconds", "seed")
+    KEYS = "temperatures, replicas, timestep, steps, ensemble"
+    CHECKPOINT = ("checkpoint.h5", TRACK, TRAJECTORY)
 
     @classmethod
     def define(cls, spec):
         super().define(spec)
-        spec.input(
-            "parameters",
-            valid_type=orm.Dict,
-            validator=cls.check_parameters,
-            help="Keys of the `md` schema: temperatures, replicas, timestep, steps, ensemble ...",
-        )
         spec.input("model", valid_type=ModelData, help="The model that moves the atoms.")
         spec.input("start", valid_type=FrameSetData, help="Start frames with carrier sites, dealt out over replicas.")
         spec.input("seed", valid_type=orm.Int, validator=check_seed, help="Seed of velocities and thermostat noise.")
-        spec.input(
-            "restart_folder",
-            valid_type=orm.RemoteData,
-            required=False,
-            help="Remote folder of dynamics that ran out of walltime: continued from its checkpoint.",
-        )
         spec.inputs.validator = validate_inputs
         spec.output("track", valid_type=TrackData, required=False, help="Carrier sites of every step, hop windows.")
-        spec.exit_code(
-            410,
-            "ERROR_OUT_OF_WALLTIME",
-            message="The walltime ran out; a checkpoint lies in the remote folder.",
-            invalidates_cache=True,
-        )
         # facts about the model, true of any repetition: they may be cached
         spec.exit_code(504, "ERROR_CARRIER_LOST", message="The carrier delocalised in {n} of {total} replicas.")
         spec.exit_code(510, "ERROR_MD_UNSTABLE", message="{n} of {total} replicas were stopped by a guard: {statuses}.")
@@ -65,7 +48,6 @@ class MDCalculation(LeopoldCalculation):
             [config],
             {"model.leopold": self.inputs.model, "start.h5": self.inputs.start},
             [RESULT, TRACK],
-            remote_copy_list=self._continued([CHECKPOINT, TRACK, TRAJECTORY]),
         )
 
 

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from aiida import orm
-
 from leopold_model.config import TrainConfig
-from leopold_workflows.calculations.job import RESULT, LeopoldCalculation, species_message
+from leopold_workflows.calculations.job import RESULT, ResumableCalculation, species_message
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 
-CHECKPOINT = "checkpoint.msgpack"
 MODEL = "model.leopold"
 
 
-class TrainCalculation(LeopoldCalculation):
+class TrainCalculation(ResumableCalculation):
     """Run `leopold train`: fit the network to labelled frames, evaluate it on frames it never saw."""
 
     VERB = "train"
     SCHEMA = TrainConfig
     MANAGED = ("kind", "frames", "validation", "test", "initial_model", "output", "max_wall_seconds")
+    KEYS = "network, loss, epochs, learning_rate, seed"
+    CHECKPOINT = ("checkpoint.msgpack",)
 
     @classmethod
     def define(cls, spec):
         super().define(spec)
-        spec.input(
-            "parameters",
-            valid_type=orm.Dict,
-            validator=cls.check_parameters,
-            help="Keys of the `train` schema: network, loss, epochs, learning_rate, seed ...",
-        )
         spec.input("frames", valid_type=FrameSetData, help="Frames to train on.")
         spec.input(
             "validation",
@@ -38,20 +31,8 @@ class TrainCalculation(LeopoldCalculation):
         )
         spec.input("test", valid_type=FrameSetData, required=False, help="A held-out run, evaluated once at the end.")
         spec.input("initial_model", valid_type=ModelData, required=False, help="Model to start from.")
-        spec.input(
-            "restart_folder",
-            valid_type=orm.RemoteData,
-            required=False,
-            help="Remote folder of a training that ran out of walltime: continued from its checkpoint.",
-        )
         spec.inputs.validator = validate_inputs
         spec.output("model", valid_type=ModelData, required=False, help="The trained model.")
-        spec.exit_code(
-            410,
-            "ERROR_OUT_OF_WALLTIME",
-            message="The walltime ran out; a checkpoint lies in the remote folder.",
-            invalidates_cache=True,
-        )
         spec.exit_code(430, "ERROR_TRAINING_DIVERGED", message="The training diverged: {reason}.")
 
     def prepare_for_submission(self, folder):
@@ -65,7 +46,6 @@ class TrainCalculation(LeopoldCalculation):
             [config],
             copies,
             [RESULT, MODEL, "log.csv", "learning_curve.png", "parity.png"],
-            remote_copy_list=self._continued([CHECKPOINT]),
         )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, process_handler, while_
+from aiida.engine import ProcessHandlerReport, process_handler
 
 from leopold_workflows.calculations.md import MDCalculation
+from leopold_workflows.workchains.restart import ResumingWorkChain
 
 
-class MDBaseWorkChain(BaseRestartWorkChain):
+class MDBaseWorkChain(ResumingWorkChain):
     """Run `leopold md` until all its steps are done.
 
     Dynamics that ran out of walltime is continued from its checkpoint. Dynamics that a guard stopped is not
@@ -17,35 +17,15 @@ class MDBaseWorkChain(BaseRestartWorkChain):
     """
 
     _process_class = MDCalculation
+    NAMESPACE = "md"
 
     @classmethod
     def define(cls, spec):
         super().define(spec)
-        spec.expose_inputs(MDCalculation, namespace="md", exclude=("restart_folder",))
-        spec.expose_outputs(MDCalculation)
-        spec.outline(
-            cls.setup,
-            while_(cls.should_run_process)(
-                cls.run_process,
-                cls.inspect_process,
-            ),
-            cls.results,
-        )
         spec.exit_code(504, "ERROR_CARRIER_LOST", message="The carrier delocalised; the track up to then is attached.")
         spec.exit_code(
             510, "ERROR_MD_UNSTABLE", message="A guard stopped the dynamics; the track up to then is attached."
         )
-
-    def setup(self):
-        super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(MDCalculation, "md"))
-
-    @process_handler(priority=400, exit_codes=MDCalculation.exit_codes.ERROR_OUT_OF_WALLTIME)
-    def continue_from_checkpoint(self, node):
-        """The walltime ran out: go on from the checkpoint in the remote folder."""
-        self.ctx.inputs.restart_folder = node.outputs.remote_folder
-        self.report(f"dynamics {node.pk} ran out of walltime: continuing from its checkpoint")
-        return ProcessHandlerReport(True)
 
     @process_handler(
         priority=300,
@@ -60,7 +40,3 @@ class MDBaseWorkChain(BaseRestartWorkChain):
         self.results()
         name = "ERROR_CARRIER_LOST" if node.exit_status == 504 else "ERROR_MD_UNSTABLE"
         return ProcessHandlerReport(True, getattr(self.exit_codes, name))
-
-    def results(self):
-        node = self.ctx.children[self.ctx.iteration - 1]
-        self.out_many(self.exposed_outputs(node, MDCalculation))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from aiida import orm
-from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, process_handler, while_
+from aiida.engine import ProcessHandlerReport, process_handler
 
 from leopold_workflows.calculations.functions import lower_learning_rate
 from leopold_workflows.calculations.train import TrainCalculation
 from leopold_workflows.protocols import protocol as load_protocol
+from leopold_workflows.workchains.restart import ResumingWorkChain
 
 
-class TrainBaseWorkChain(BaseRestartWorkChain):
+class TrainBaseWorkChain(ResumingWorkChain):
     """Train one model.
 
     A training that ran out of walltime is resumed from its checkpoint, which gives the same model as an
@@ -20,21 +20,12 @@ class TrainBaseWorkChain(BaseRestartWorkChain):
     """
 
     _process_class = TrainCalculation
+    NAMESPACE = "training"
     LEARNING_RATE_FACTOR = 0.3
 
     @classmethod
     def define(cls, spec):
         super().define(spec)
-        spec.expose_inputs(TrainCalculation, namespace="training", exclude=("restart_folder",))
-        spec.expose_outputs(TrainCalculation)
-        spec.outline(
-            cls.setup,
-            while_(cls.should_run_process)(
-                cls.run_process,
-                cls.inspect_process,
-            ),
-            cls.results,
-        )
         spec.exit_code(310, "ERROR_NO_MODEL", message="Training ended without an error but left no model.")
 
     @classmethod
@@ -47,17 +38,6 @@ class TrainBaseWorkChain(BaseRestartWorkChain):
         builder.max_iterations = inputs["max_iterations"]
         return builder
 
-    def setup(self):
-        super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(TrainCalculation, "training"))
-
-    @process_handler(priority=400, exit_codes=TrainCalculation.exit_codes.ERROR_OUT_OF_WALLTIME)
-    def resume_from_checkpoint(self, node):
-        """The walltime ran out: go on from the checkpoint in the remote folder."""
-        self.ctx.inputs.restart_folder = node.outputs.remote_folder
-        self.report(f"training {node.pk} ran out of walltime: resuming from its checkpoint")
-        return ProcessHandlerReport(True)
-
     @process_handler(priority=300, exit_codes=TrainCalculation.exit_codes.ERROR_TRAINING_DIVERGED)
     def lower_the_learning_rate(self, node):
         """The loss grew without bound: start again, with smaller steps."""
@@ -69,10 +49,7 @@ class TrainBaseWorkChain(BaseRestartWorkChain):
 
     def results(self):
         node = self.ctx.children[self.ctx.iteration - 1]
-        if "model" not in node.outputs:
-            return self.exit_codes.ERROR_NO_MODEL
-        self.out_many(self.exposed_outputs(node, TrainCalculation))
-        return None
+        return super().results() if "model" in node.outputs else self.exit_codes.ERROR_NO_MODEL
 
 
 def train_inputs(settings: dict, code: orm.AbstractCode) -> dict:

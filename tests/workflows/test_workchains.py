@@ -78,7 +78,7 @@ def training(leopold_code, make_frames):
 
 def test_training_out_of_walltime_is_resumed(training, aiida_localhost):
     folder = orm.RemoteData(computer=aiida_localhost, remote_path="/somewhere").store()
-    report = training.resume_from_checkpoint(node(410, remote_folder=folder))
+    report = training.continue_from_checkpoint(node(410, remote_folder=folder))
     assert report.do_break and report.exit_code.status == 0
     assert training.ctx.inputs.restart_folder.get_remote_path() == "/somewhere"
 
@@ -95,7 +95,7 @@ def test_diverged_training_starts_again_with_smaller_steps(training, aiida_local
 
 
 def test_handlers_leave_other_failures_alone(training):
-    assert training.resume_from_checkpoint(node(311)) is None
+    assert training.continue_from_checkpoint(node(311)) is None
     assert training.lower_the_learning_rate(node(311)) is None
 
 
