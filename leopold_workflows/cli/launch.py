@@ -35,17 +35,35 @@ def dynamics(material, vasp, leopold, protocol, potential_family, overrides, dry
     process = WorkflowFactory("leopold.dynamics")
     try:
         builder = process.get_builder_from_protocol(
-            code_vasp=load_code(vasp),
-            code_leopold=load_code(leopold),
+            code_vasp=_code(load_code, "--vasp", vasp),
+            code_leopold=_code(load_code, "--leopold", leopold),
             material=material,
             protocol=protocol,
             potential_family=potential_family,
             overrides=yaml.safe_load(overrides.read_text()) if overrides else None,
         )
         if dry_run:
+            # what a submission does before anything is stored: the builder alone asks no validator that needs two ports
+            ports = process.spec().inputs
+            error = ports.validate(ports.pre_process(builder._inputs(prune=True)))
+            if error is not None:
+                raise ValueError(error.message)
             click.echo(builder)
             return
         node = submit(builder)
+    except yaml.YAMLError as error:
+        raise click.ClickException(f"{overrides} is not valid YAML: {error}") from None
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"submitted PolaronDynamicsWorkChain<{node.pk}>; `aiida-leopold show status {node.pk}` watches it")
+
+
+def _code(load_code, option: str, label: str):
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
+
+    try:
+        return load_code(label)
+    except NotExistent:
+        raise ValueError(f"{option} {label}: no such code in this profile; `verdi code list` shows them") from None
+    except MultipleObjectsError:
+        raise ValueError(f"{option} {label}: several codes of that label; give a PK of `verdi code list`") from None

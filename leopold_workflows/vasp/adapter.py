@@ -18,7 +18,7 @@ from aiida import orm
 from aiida.common import AttributeDict
 from aiida.common.exceptions import NotExistent
 from aiida_vasp.calcs.vasp import VaspCalculation
-from aiida_vasp.data.potcar import PotcarData, PotcarFileData
+from aiida_vasp.data.potcar import PotcarData, PotcarFileData, PotcarGroup
 
 from leopold_model.vasp.incar import PolaronCell, polaron_incar
 from leopold_model.vasp.poscar import blocks
@@ -138,6 +138,12 @@ def potentials(structure: orm.StructureData, family: str, mapping: Mapping[str, 
         try:
             found[kind] = PotcarData.get_potcars_dict([kind], family, mapping={kind: name})[kind]
         except NotExistent:
+            known = sorted(group.label for group in orm.QueryBuilder().append(PotcarGroup).all(flat=True))
+            if family not in known:
+                raise ValueError(
+                    f"potential_family = {family!r}: no POTCAR family of that name in this profile "
+                    f"(there are: {', '.join(known) or 'none'}); upload it with `aiida-vasp potcar uploadfamily`"
+                ) from None
             raise ValueError(
                 f"no POTCAR {name!r} for kind {kind!r} in family {family!r}: upload it with `aiida-vasp potcar "
                 "uploadfamily` or name another one under `potentials`"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from aiida import orm
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from leopold_workflows.protocols import FOLDER, ProtocolError, material, merge, protocol
 from leopold_workflows.vasp import adapter, standin_potcar
@@ -53,9 +54,12 @@ def study(
     protocol name ('vasp', 'seed', 'fpmd', 'label' ...) and one for 'material'. Without `potential_family` the
     stand-in gets its placeholders; VASP itself needs one.
     """
+    if overrides is not None and not isinstance(overrides, dict):
+        raise ProtocolError(f"overrides: {overrides!r}; give one mapping per protocol name, like seed: {{stride: 3}}")
     overrides = dict(overrides or {})
     merge({p.stem: {} for p in FOLDER.glob("*.yaml")} | {"material": {}}, {k: None for k in overrides}, "overrides")
     recipe = material(material_name, overrides.pop("material", None))
+    _check_species(recipe)
     common = protocol("vasp", level, overrides.get("vasp"))
     structure = structure or orm.StructureData(ase=supercell(recipe["lattice"]))
     if potential_family is None:
@@ -79,6 +83,22 @@ def study(
     charges = {k: q for k, q in recipe["carrier"]["formal_charges"].items() if k in used}
     carrier = orm.Dict({**recipe["carrier"], "formal_charges": charges})
     return Study(recipe, level, overrides, structure, carrier, vasp)
+
+
+def _check_species(recipe: dict) -> None:
+    """Refuse a mapping by species with a key that is none; protocols leave these keys open."""
+    for where, mapping in (
+        ("hubbard", recipe["hubbard"]),
+        ("potentials", recipe["potentials"]),
+        ("carrier.formal_charges", recipe["carrier"]["formal_charges"]),
+        ("lattice.basis", recipe["lattice"]["basis"]),
+    ):
+        for key in mapping:
+            if key not in atomic_numbers or key == "X":
+                raise ProtocolError(
+                    f"overrides of material: {where} has the key {key!r}, which is no chemical symbol; "
+                    "write the element as POSCAR has it, like Ti"
+                )
 
 
 def supercell(lattice: dict) -> Atoms:

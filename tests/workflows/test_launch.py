@@ -1,0 +1,59 @@
+"""`aiida-leopold launch`: what is wrong is said in one message, before anything is submitted."""
+
+import pytest
+import yaml
+from aiida import orm
+from click.testing import CliRunner
+
+from leopold_workflows.cli import main
+
+
+@pytest.fixture
+def launch(standin, leopold_code, tmp_path):
+    """`launch(overrides, *options)` of an MgO study, as a dry run."""
+
+    def call(overrides=None, *options, vasp=str(standin.pk), leopold=str(leopold_code.pk), text=None):
+        path = tmp_path / "overrides.yaml"
+        path.write_text(yaml.safe_dump(overrides or {}) if text is None else text)
+        arguments = ["launch", "dynamics", "mgo", "--vasp", vasp, "--leopold", leopold, "--protocol", "fast"]
+        return CliRunner().invoke(main, [*arguments, "--overrides", str(path), "--dry-run", *options])
+
+    return call
+
+
+def test_a_dry_run_prints_the_inputs_and_submits_nothing(launch):
+    before = orm.QueryBuilder().append(orm.ProcessNode).count()
+    result = launch({"fpmd": {"steps": 11}})
+    assert result.exit_code == 0, result.output
+    assert "steps: 11" in result.output
+    assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"seed": {"strid": 3}}, "overrides of seed: unknown key 'strid': did you mean 'stride'?"),
+        ({"sede": {}}, "unknown key 'sede': did you mean 'seed'?"),
+        ({"vasp": {"incar": {"ispin": 1}}}, "ISPIN = 1: no site moments to find the carrier by; set ISPIN = 2"),
+        ({"vasp": {"incar": {"encutt": 500}}}, "ENCUTT is not an INCAR tag: did you mean ENCUT?"),
+        ({"train": {"parameters": {"epoch": 3}}}, "unknown key 'epoch': did you mean 'epochs'?"),
+        ({"material": {"potentials": {"O": "O_x"}}}, "no POTCAR 'O_x' for kind 'O' in family 'leopold-standin'"),
+        ({"material": {"hubbard": {"Oo": {"l": 1}}}}, "hubbard has the key 'Oo', which is no chemical symbol"),
+        (["seed"], "overrides: ['seed']; give one mapping per protocol name"),
+    ],
+)
+def test_faults_in_the_overrides_are_named(launch, overrides, words):
+    result = launch(overrides)
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert words in result.output
+
+
+def test_yaml_that_is_none_and_codes_and_families_that_are_not_there_are_named(launch):
+    for result, words in (
+        (launch(text="seed: {stride: 3"), "overrides.yaml is not valid YAML"),
+        (launch(vasp="vasp@nowhere"), "--vasp vasp@nowhere: no such code in this profile"),
+        (launch(leopold="leopold@nowhere"), "--leopold leopold@nowhere: no such code"),
+        (launch(None, "--potential-family", "PBE.54"), "potential_family = 'PBE.54': no POTCAR family of that name"),
+    ):
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+        assert words in result.output
