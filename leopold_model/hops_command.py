@@ -17,13 +17,15 @@ from leopold_model.analysis.catalogue import Catalogue, build_catalogue
 from leopold_model.analysis.sites import Host, host_from_dynamics, host_from_structure
 from leopold_model.tracks import TrackError, TrackFile, read_track
 
+POSITIVE = click.FloatRange(min=0.0, min_open=True)
+
 
 @click.command("hops")
 @click.argument("trajectory", type=click.Path(path_type=Path))
 @click.option("--host", type=click.Path(path_type=Path), help="Perfect crystal, in the orientation of the run.")
 @click.option("--species", help="Element that carries the charge; taken from the track if not given.")
-@click.option("--tau-min", type=float, default=50.0, show_default=True, help="Shortest stay that counts, fs.")
-@click.option("--cutoff", type=float, default=7.0, show_default=True, help="Longest pathway to list, Angstrom.")
+@click.option("--tau-min", type=POSITIVE, default=50.0, show_default=True, help="Shortest stay that counts, fs.")
+@click.option("--cutoff", type=POSITIVE, default=7.0, show_default=True, help="Longest pathway to list, Angstrom.")
 @click.option("--json", "as_json", is_flag=True, help="The whole catalogue as one JSON object.")
 def command(trajectory, host, species, tau_min, cutoff, as_json):
     """Hops along TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), by symmetry-inequivalent pathway."""
@@ -51,7 +53,12 @@ def carrier_species(track: TrackFile) -> str:
 
 def host_of(track: TrackFile, species: str) -> Host:
     """The crystal behind the mean (or else the first) structure of the run, symmetrised."""
+    if not track.replicas:
+        raise TrackError("the track holds no replica: nothing was run; give track.h5 of a run with steps")
     first = track.replicas[0]
+    if species not in {chemical_symbols[z] for z in track.numbers}:
+        present = ", ".join(sorted({chemical_symbols[z] for z in track.numbers}))
+        raise AnalysisError(f"--species {species}: not among the atoms of the track: choose one of {present}")
     positions = first.positions if first.mean_positions is None else first.mean_positions
     try:
         return host_from_dynamics(track.numbers, positions, first.cell, sublattice=species)

@@ -175,12 +175,15 @@ def read_track(path: str | Path) -> TrackFile:
             raise TrackError(
                 f"{path} has track format {root.attrs['version']}, newer than {FORMAT_VERSION}: update leopold"
             )
-        return TrackFile(
-            numbers=root["numbers"][()],
-            carrier=str(root.attrs["carrier"]),
-            n_carriers=int(root.attrs["n_carriers"]),
-            replicas=tuple(_replica(root[name]) for name in sorted(root) if name.startswith("replica_")),
-        )
+        try:
+            return TrackFile(
+                numbers=root["numbers"][()],
+                carrier=str(root.attrs["carrier"]),
+                n_carriers=int(root.attrs["n_carriers"]),
+                replicas=tuple(_replica(root[name]) for name in sorted(root) if name.startswith("replica_")),
+            )
+        except (KeyError, TypeError, OSError) as error:  # what is absent, or lies in a damaged part of the file
+            raise TrackError(f"{path} is an incomplete track ({error}); copy or make it again") from None
 
 
 def merge(tracks: Sequence[TrackFile]) -> TrackFile:

@@ -196,6 +196,35 @@ def test_hops_command_refuses(run, tmp_path, arguments, message):
     assert message in result.output
 
 
+def test_a_track_without_replicas_or_with_parts_missing_is_explained(run, tmp_path):
+    path = tmp_path / "track.h5"
+    write_track(path, TrackFile(run.numbers, "hole", 1, ()))
+    for arguments in ([], ["--species", "O"]):
+        result = CliRunner().invoke(main, ["hops", str(path), *arguments])
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+        assert "run longer" in result.output or "nothing was run" in result.output
+    for missing in ("replica_000/sites", "replica_000/carrier", "numbers"):
+        write_track(path, run)
+        with h5py.File(path, "r+") as h5:
+            del h5[missing]
+        result = CliRunner().invoke(main, ["hops", str(path)])
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+        assert "incomplete track" in result.output and missing.rpartition("/")[2] in result.output
+    for option in ("--cutoff", "--tau-min"):
+        result = CliRunner().invoke(main, ["hops", str(path), option, "-1"])
+        assert result.exit_code == 2 and option in result.output
+
+
+def test_a_run_without_a_hop_gives_upper_limits(run, tmp_path):
+    still = run.replicas[0]
+    n = len(still)
+    still = replace(still, sites=np.tile(still.sites[:1], (n, 1)), moments=np.tile(still.moments[:1], (n, 1)),
+                    carrier=np.tile(still.carrier[:1], (n, 1)))  # fmt: skip
+    write_track(tmp_path / "track.h5", TrackFile(run.numbers, "hole", 1, (still,)))
+    result = CliRunner().invoke(main, ["hops", str(tmp_path / "track.h5")])
+    assert result.exit_code == 0 and "; 0 hops in" in result.output and "< " in result.output
+
+
 def test_validate_command(tmp_path):
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text("kind: md\nsteps: 100\n")
