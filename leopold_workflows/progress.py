@@ -12,6 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from leopold_workflows.vasp.verdict import MISSES
+
 # innermost WorkChain first: the first of these that is active names the stage
 STAGES = {
     "LabelFramesWorkChain": "label: VASP with occupation control on hop frames",
@@ -139,7 +141,7 @@ def _state(process: ProcessNode) -> str:
 def _outcome(label: WorkflowNode) -> str:
     if not label.is_terminated:
         return "running"
-    outcomes = {0: "verified", 501: "delocalised", 502: "moved", 504: "not_converged"}
+    outcomes = {0: "verified"} | {status: outcome for outcome, status in MISSES.items()}
     return outcomes.get(label.exit_status, "failed")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from aiida import orm
 from ase.data import atomic_numbers
 
 from leopold_model.frames import Frame, carrier_sites
@@ -13,6 +14,27 @@ from leopold_model.frames import Frame, carrier_sites
 # sites one carrier may be spread over and still be called a small polaron: two share it at a crossing, and the
 # neighbours take a little; a delocalised carrier has as many as the sublattice
 MAX_PARTICIPATION = 3.0
+# exit status of a WorkChain that ends with a verdict, by outcome; a verified carrier is 0
+MISSES = {"delocalised": 501, "moved": 502, "not_converged": 504}
+
+
+def expose(spec) -> None:
+    """Add to the spec of a WorkChain that judges a released carrier the limit it judges by and the ways to miss.
+
+    504, that the judged step itself did not converge, is worded by the WorkChain.
+    """
+    spec.input(
+        "max_participation",
+        valid_type=orm.Float,
+        default=lambda: orm.Float(MAX_PARTICIPATION),
+        help="Sites one carrier may be spread over before it counts as delocalised.",
+    )
+    spec.exit_code(
+        501, "ERROR_POLARON_DELOCALISED", message="released, the carrier spread over {participation:.1f} sites"
+    )
+    spec.exit_code(
+        502, "ERROR_POLARON_ON_OTHER_SITE", message="asked for sites {requested}, the carrier went to {sites}"
+    )
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from aiida.engine import ToContext, WorkChain
 from leopold_model.frames import FrameError
 from leopold_workflows.calculations.functions_vasp import find_frame, label_request
 from leopold_workflows.data.frames import FrameSetData
-from leopold_workflows.vasp import adapter
+from leopold_workflows.vasp import adapter, verdict
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.study import Study, study
 from leopold_workflows.vasp.validation import impose_faults, study_faults
-from leopold_workflows.vasp.verdict import MAX_PARTICIPATION, judge
 
 
 class LabelWorkChain(WorkChain):
@@ -32,16 +31,11 @@ class LabelWorkChain(WorkChain):
     def define(cls, spec):
         super().define(spec)
         adapter.expose(spec)
+        verdict.expose(spec)
         spec.input("frames", valid_type=FrameSetData, help="Frames, of which one is labelled here.")
         spec.input("frame", valid_type=orm.Str, help="Id of that frame; its `carrier_sites` are the request.")
         spec.input("carrier", valid_type=orm.Dict, help="As in leopold.vasp.")
         spec.input("incar", valid_type=orm.Dict, required=False, help="INCAR tags of the static runs.")
-        spec.input(
-            "max_participation",
-            valid_type=orm.Float,
-            default=lambda: orm.Float(MAX_PARTICIPATION),
-            help="Sites one carrier may be spread over before it counts as delocalised.",
-        )
         spec.inputs.validator = _validate
         spec.outline(
             cls.setup,
@@ -56,12 +50,6 @@ class LabelWorkChain(WorkChain):
             403, "ERROR_SUB_PROCESS_CONSTRAINED", message="the constrained run failed with exit status {status}"
         )
         spec.exit_code(404, "ERROR_SUB_PROCESS_RELEASED", message="the released run failed with exit status {status}")
-        spec.exit_code(
-            501, "ERROR_POLARON_DELOCALISED", message="released, the carrier spread over {participation:.1f} sites"
-        )
-        spec.exit_code(
-            502, "ERROR_POLARON_ON_OTHER_SITE", message="asked for sites {requested}, the carrier went to {sites}"
-        )
         spec.exit_code(504, "ERROR_LABEL_NOT_CONVERGED", message="the released run did not reach EDIFF within NELM")
 
     @classmethod
@@ -123,17 +111,12 @@ class LabelWorkChain(WorkChain):
             return self.exit_codes.ERROR_SUB_PROCESS_RELEASED.format(status=node.exit_status)
         frames = node.outputs.frames
         last = frames.get_frames()[-1]
-        verdict = judge(last, self.ctx.sites, self.inputs.carrier["species"], self.inputs.max_participation.value)
-        if verdict.outcome == "verified":
+        found = verdict.judge(last, self.ctx.sites, self.inputs.carrier["species"], self.inputs.max_participation.value)
+        if found.outcome == "verified":
             self.out("frames", frames)
             return None
         self.out("reached", frames)
-        misses = {
-            "moved": self.exit_codes.ERROR_POLARON_ON_OTHER_SITE,
-            "delocalised": self.exit_codes.ERROR_POLARON_DELOCALISED,
-            "not_converged": self.exit_codes.ERROR_LABEL_NOT_CONVERGED,
-        }
-        return misses[verdict.outcome].format(**verdict.as_dict())
+        return self.exit_codes(verdict.MISSES[found.outcome]).format(**found.as_dict())
 
     def _inputs(self, **specific) -> AttributeDict:
         return adapter.job_inputs(

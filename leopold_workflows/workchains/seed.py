@@ -15,11 +15,10 @@ from leopold_workflows.calculations.functions_vasp import (
     thin_runs,
 )
 from leopold_workflows.data.frames import FrameSetData
-from leopold_workflows.vasp import adapter
+from leopold_workflows.vasp import adapter, verdict
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.study import Study, study
 from leopold_workflows.vasp.validation import impose_faults, study_faults
-from leopold_workflows.vasp.verdict import MAX_PARTICIPATION
 from leopold_workflows.workchains.fpmd import FPMDWorkChain
 
 VALIDATION = "validation"
@@ -42,6 +41,7 @@ class SeedWorkChain(WorkChain):
     def define(cls, spec):
         super().define(spec)
         adapter.expose(spec)
+        verdict.expose(spec)
         spec.input("structure", valid_type=orm.StructureData, help="Host supercell, sites sorted by kind.")
         spec.input("carrier", valid_type=orm.Dict, help="As in leopold.vasp.")
         spec.input("sites", valid_type=orm.List, help="Atoms to put the carriers on.")
@@ -63,12 +63,6 @@ class SeedWorkChain(WorkChain):
         spec.input("stride", valid_type=orm.Int, default=lambda: orm.Int(1), help="Keep every n-th step.")
         spec.input("dynamics_incar", valid_type=orm.Dict, help="INCAR tags of dynamics, POTIM among them.")
         spec.input("quorum", valid_type=orm.Float, default=lambda: orm.Float(0.8), help="Least fraction of runs.")
-        spec.input(
-            "max_participation",
-            valid_type=orm.Float,
-            default=lambda: orm.Float(MAX_PARTICIPATION),
-            help="Sites one carrier may be spread over before it counts as delocalised.",
-        )
         spec.inputs.validator = _validate
         spec.outline(
             cls.setup,
@@ -99,12 +93,6 @@ class SeedWorkChain(WorkChain):
             405,
             "ERROR_SUB_PROCESS_DYNAMICS",
             message="{done} of {total} runs of dynamics succeeded, the held-out one {validation}; these are output",
-        )
-        spec.exit_code(
-            501, "ERROR_POLARON_DELOCALISED", message="released, the carrier spread over {participation:.1f} sites"
-        )
-        spec.exit_code(
-            502, "ERROR_POLARON_ON_OTHER_SITE", message="asked for sites {requested}, the carrier went to {sites}"
         )
         spec.exit_code(504, "ERROR_RELEASE_NOT_CONVERGED", message="the last step of the release did not reach EDIFF")
 
@@ -165,17 +153,12 @@ class SeedWorkChain(WorkChain):
         node = self.ctx.release
         if not _usable(node):
             return self.exit_codes.ERROR_SUB_PROCESS_RELEASE.format(status=node.exit_status)
-        verdict = judge_last(node.outputs.frames, self.inputs.sites, self.inputs.carrier, self.inputs.max_participation)
+        found = judge_last(node.outputs.frames, self.inputs.sites, self.inputs.carrier, self.inputs.max_participation)
         self.out("relaxation", node.outputs.frames)
         self.out("structure", node.outputs.structure)
-        self.out("verdict", verdict)
-        misses = {
-            "moved": self.exit_codes.ERROR_POLARON_ON_OTHER_SITE,
-            "delocalised": self.exit_codes.ERROR_POLARON_DELOCALISED,
-            "not_converged": self.exit_codes.ERROR_RELEASE_NOT_CONVERGED,
-        }
-        miss = misses.get(verdict["outcome"])
-        return miss.format(**verdict.get_dict()) if miss else None
+        self.out("verdict", found)
+        miss = verdict.MISSES.get(found["outcome"])
+        return self.exit_codes(miss).format(**found.get_dict()) if miss else None
 
     def run_dynamics(self):
         """Submit every run of dynamics at once."""
