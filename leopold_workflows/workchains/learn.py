@@ -21,6 +21,15 @@ from leopold_workflows.workchains.label_frames import LabelFramesWorkChain, labe
 from leopold_workflows.workchains.train import TrainBaseWorkChain, train_inputs
 
 LABELS_USABLE = (0, 412)  # 412: no label was verified, which is knowledge about the model
+# outputs made of what every round recorded under that name, and the function that makes them
+GATHERED = {
+    "convergence": learn.gather_convergence,
+    "learning_curve": learn.gather_learning_curve,
+    "label_outcomes": learn.gather_label_outcomes,
+    "selected": f.merge_frames,
+    "labels": f.merge_frames,
+    "rejected": f.merge_frames,
+}
 
 
 class LearnWorkChain(WorkChain):
@@ -122,29 +131,17 @@ class LearnWorkChain(WorkChain):
 
     @classmethod
     def get_builder_from_protocol(
-        cls,
-        code_vasp,
-        code_leopold,
-        frames,
-        *,
-        material="mgo",
-        protocol=None,
-        overrides=None,
-        potential_family=None,
+        cls, code_vasp, code_leopold, frames, *, material="mgo", protocol=None, overrides=None, potential_family=None,
         options=None,
-    ):
+    ):  # fmt: skip
         """A builder that learns from `frames`. `overrides` has one mapping per protocol name ('learn',
         'train', ...)."""
         from leopold_workflows.vasp.study import study
 
         shared = study(
-            code_vasp,
-            material_name=material,
-            level=protocol,
-            overrides=overrides,
-            potential_family=potential_family,
+            code_vasp, material_name=material, level=protocol, overrides=overrides, potential_family=potential_family,
             options=options,
-        )
+        )  # fmt: skip
         builder = cls.get_builder()
         for name, value in learn_inputs(shared, code_leopold).items():
             builder[name] = value
@@ -166,8 +163,7 @@ class LearnWorkChain(WorkChain):
         self.ctx.converged = False
         self.ctx.exhausted = False
         self.ctx.hop_errors = None
-        for record in ("trainings", "errors", "assessments", "outcomes", "selections", "verified", "misses"):
-            self.ctx[record] = AttributeDict()
+        self.ctx.records = AttributeDict({port: AttributeDict() for port in GATHERED})
 
     def should_run_iteration(self):
         """Whether learning goes on: not converged, and rounds and labels left."""
@@ -196,7 +192,7 @@ class LearnWorkChain(WorkChain):
         if not node.is_finished_ok:
             return self._failed(self.exit_codes.ERROR_SUB_PROCESS_TRAIN, node)
         self.ctx.model = node.outputs.model
-        self.ctx.trainings[self._name("training")] = node.outputs.results
+        self._record("learning_curve", "training", node.outputs.results)
         self.ctx.needs_training, self.ctx.same_model = False, False
         return None
 
@@ -226,7 +222,7 @@ class LearnWorkChain(WorkChain):
             if not evaluation.is_finished_ok:
                 return self._failed(self.exit_codes.ERROR_SUB_PROCESS_EVALUATE, evaluation)
             self.ctx.hop_errors = learn.hop_frame_errors(self.ctx.holdout, evaluation.outputs.predictions)
-            self.ctx.errors[self._name("holdout")] = self.ctx.hop_errors
+            self._record("learning_curve", "holdout", self.ctx.hop_errors)
         return None
 
     def update_catalogue(self):
@@ -274,10 +270,10 @@ class LearnWorkChain(WorkChain):
             return self._failed(self.exit_codes.ERROR_SUB_PROCESS_LABEL, node)
         outputs = node.outputs
         self.ctx.catalogue = hops.record_labels(self.ctx.catalogue, self.ctx.selected, outputs.outcomes)
-        self.ctx.outcomes[self._name("labels")] = outputs.outcomes
-        self.ctx.selections[self._name("selected")] = self.ctx.selected
-        self.ctx.verified[self._name("verified")] = outputs.frames
-        self.ctx.misses[self._name("rejected")] = outputs.rejected
+        self._record("label_outcomes", "labels", outputs.outcomes)
+        self._record("selected", "selected", self.ctx.selected)
+        self._record("labels", "verified", outputs.frames)
+        self._record("rejected", "rejected", outputs.rejected)
         if node.exit_status not in LABELS_USABLE:
             return self._failed(self.exit_codes.ERROR_LABEL_QUORUM_NOT_MET, node)
         return None
@@ -296,7 +292,7 @@ class LearnWorkChain(WorkChain):
         if not node.is_finished_ok:
             return self._failed(self.exit_codes.ERROR_SUB_PROCESS_EVALUATE, node)
         errors = learn.hop_frame_errors(self.ctx.labelling.outputs.frames, node.outputs.predictions)
-        self.ctx.errors[self._name("new_labels")] = errors
+        self._record("learning_curve", "new_labels", errors)
         if self.ctx.holdout is None:
             self.ctx.hop_errors = errors
         return None
@@ -321,7 +317,7 @@ class LearnWorkChain(WorkChain):
         self.ctx.assessment = learn.assess(
             self.ctx.catalogue, self.inputs.settings, orm.Int(self.ctx.round), orm.Int(self.ctx.n_asked), **given
         )
-        self.ctx.assessments[self._name("assessment")] = self.ctx.assessment
+        self._record("convergence", "assessment", self.ctx.assessment)
         self.ctx.converged = self.ctx.assessment["converged"] and not self.ctx.needs_training
         self.ctx.exhausted = (
             not self.ctx.needs_training and bool(self._lacking) and self.ctx.n_labels >= self._settings.max_labels
@@ -369,6 +365,10 @@ class LearnWorkChain(WorkChain):
     def _name(self, part: str) -> str:
         return f"round_{self.ctx.round:02d}_{part}"
 
+    def _record(self, port: str, part: str, node: orm.Data):
+        """Keep what this round adds to the output `port`; `part` names it in the gathering function."""
+        self.ctx.records[port][self._name(part)] = node
+
     def _submit(self, process, inputs: AttributeDict, stage: str):
         inputs.metadata = {**inputs.get("metadata", {}), "call_link_label": self._name(stage)}
         return self.submit(process, **inputs)
@@ -388,17 +388,9 @@ class LearnWorkChain(WorkChain):
         for port in ("model", "catalogue", "holdout"):
             if self.ctx[port] is not None:
                 self.out(port, self.ctx[port])
-        gathered = {
-            "convergence": (learn.gather_convergence, self.ctx.assessments),
-            "learning_curve": (learn.gather_learning_curve, {**self.ctx.trainings, **self.ctx.errors}),
-            "label_outcomes": (learn.gather_label_outcomes, self.ctx.outcomes),
-            "selected": (f.merge_frames, self.ctx.selections),
-            "labels": (f.merge_frames, self.ctx.verified),
-            "rejected": (f.merge_frames, self.ctx.misses),
-        }
-        for port, (function, parts) in gathered.items():
+        for port, parts in self.ctx.records.items():
             if parts:
-                self.out(port, function(**parts))
+                self.out(port, GATHERED[port](**parts))
 
 
 def learn_inputs(shared, code: orm.AbstractCode) -> dict:
