@@ -7,6 +7,7 @@ lists them. No pickle, so a foreign file can be read without running anything in
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from flax import traverse_util
 
 from leopold_model import __version__
+from leopold_model.frames import Frame
 from leopold_model.graph import Edges, edge_vectors
 from leopold_model.network import Outputs, Spec, evaluate
 
@@ -66,6 +68,17 @@ class Model:
     def species_index(self, numbers) -> np.ndarray:
         """Index into `spec.elements` of each atomic number, (n,) int32; ModelError naming a species it has not seen."""
         return species_index(self.spec.elements, numbers)
+
+    def must_fit(self, frames: Sequence[Frame], where: str) -> None:
+        """ModelError unless `frames` hold only species this model has seen, and carriers of its kind and number."""
+        for k, frame in enumerate(frames):
+            self.species_index(frame.numbers)
+            if (frame.carrier, len(frame.carrier_sites)) != (self.carrier, self.n_carriers):
+                raise ModelError(
+                    f"{where}, frame {k}: {len(frame.carrier_sites)} {frame.carrier}(s), but the model was trained "
+                    f"with {self.n_carriers} {self.carrier}(s): use frames of that carrier, or train without "
+                    "initial_model"
+                )
 
     def reference_energy(self, species) -> float:
         """Sum of the species' reference energies, eV: constant for a composition."""

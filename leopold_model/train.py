@@ -40,6 +40,8 @@ def run(config: TrainConfig, folder: Path, started: float | None = None) -> dict
     sets, counts = read_sets(config, folder)
     train, validation = sets["train"], sets["validation"]
     initial = load_model(folder / config.initial_model) if config.initial_model else None
+    if initial is not None:
+        initial.must_fit([*train, *validation, *sets["test"]], f"initial_model = {config.initial_model!r}")
     lag, sharing = config.crossings.lag, config.crossings.sharing
     told_train, told_validation = (with_both_charge_states(part, lag, sharing) for part in (train, validation))
     training = Training(config, told_train, told_validation, initial)

@@ -66,6 +66,17 @@ def test_follow_moves_the_carrier_to_the_largest_moment():
     assert atoms.calc.carrier_sites == (int(np.argmax(moments)),)
 
 
+def test_unseen_species_and_sites_outside_the_cell_are_refused():
+    atoms = rattled()
+    atoms.calc = LeopoldCalculator(random_model(), [99])
+    with pytest.raises(ValueError, match=r"carrier sites \[99\]: give distinct atom indices from 0 to 15"):
+        atoms.get_potential_energy()
+    atoms.calc = LeopoldCalculator(random_model(), [3])
+    atoms.symbols[0] = "Ti"
+    with pytest.raises(ModelError, match="species Ti not in this model, which was trained on O, Mg"):
+        atoms.get_potential_energy()
+
+
 def test_wrong_number_of_carriers_is_refused():
     with pytest.raises(ModelError, match="trained with 1 carrier"):
         LeopoldCalculator(random_model(), [1, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import jax
@@ -237,6 +238,21 @@ def test_bad_input(tmp_path, settings, change, message):
     frames = teacher_frames(5)
     run = invoke("train", write_case(tmp_path, labels=change(frames) if change else frames, **settings))
     assert run.exit_code == 1 and message in run.output, run.output
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f: replace(f, numbers=np.where(f.numbers == 12, 22, f.numbers)), "species Ti not in this model"),
+        (lambda f: replace(f, carrier="electron"), "1 electron(s), but the model was trained with 1 hole(s)"),
+    ],
+)
+def test_training_on_from_a_model_refuses_what_it_has_not_seen(trained, tmp_path, change, words):
+    shutil.copy(trained / "model.leopold", tmp_path / "old.leopold")
+    labels = [change(f) for f in uncorrelated_frames(24)]
+    result = invoke("train", write_case(tmp_path, labels=labels, held_out=False, initial_model="old.leopold", epochs=1))
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert words in result.output and not (tmp_path / "model.leopold").exists()
 
 
 def test_evaluate_refuses_what_it_cannot_judge(trained, tmp_path):
