@@ -102,6 +102,14 @@ def test_evaluate_prints_one_json_object(trained, tmp_path):
     error = found["forces"] - np.concatenate([f.forces for f in frames])
     assert report["forces"]["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-6)
     assert report["forces"]["max"] == pytest.approx(np.abs(error).max(), rel=1e-6)
+    for name in ("occupations", "moments"):
+        labels = [getattr(f, "spin_moments" if name == "moments" else name) for f in frames]
+        error = found[name] - np.concatenate(labels)
+        assert report[name]["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
+        assert report[name]["max"] == pytest.approx(np.abs(error).max(), rel=1e-5)
+    leading = [int(np.argmax(m)) for m in np.split(found["moments"], np.cumsum(found["n_atoms"])[:-1])]
+    right = [site == int(np.argmax(f.spin_moments)) for site, f in zip(leading, frames, strict=True)]
+    assert report["carrier_site_accuracy"] == np.mean(right)
     total = found["energy"] - [f.energy for f in frames]
     assert report["energy"]["max"] == pytest.approx(np.abs(total).max(), rel=1e-6)
     assert report["energy_per_atom"]["rmse"] == pytest.approx(report["energy"]["rmse"] / 8, rel=1e-6)

@@ -105,7 +105,8 @@ def test_frames_are_written(run, tmp_path):
     ("sample", "message"),
     [
         (Sample(nelect=48.0), "--carrier"),
-        (Sample(lorbit=0), "LORBIT = 0"),
+        (Sample(lorbit=0), "LORBIT = 0: no site moments; set LORBIT = 11"),
+        (Sample(ispin=1), "ISPIN = 1: no site moments; set ISPIN = 2"),
         (Sample(occ_lines=(" OCCEXT found", "  ATOM   1 Spin  1")), "imposed"),
     ],
 )

@@ -118,6 +118,33 @@ def test_vasprun(name):
         frames(found, carrier="electron", n_carriers=1)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_prints_what_the_file_holds(name):
+    """`leopold import-vasp FILE --json` of every file, against the values read by other means."""
+    result = CliRunner().invoke(main, ["import-vasp", str(DATA / f"{name}.gz"), "--json"])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert set(said) == {"version", "steps", "problems"}
+    keys = {"index", "complete", "converged", "energy", "max_force", "moments", "occupations", "carrier_sites"}
+    assert said["steps"] and all(set(step) == keys for step in said["steps"])
+    found = [step for step in said["steps"] if step["complete"]]
+    if name in XMLS:
+        printed = [float(s["energy"]["e_fr_energy"]) for s in truth(name)["steps"] if s["complete"]]
+        assert [s["energy"] for s in found] == printed and all(s["moments"] is None for s in found)
+    else:
+        assert [s["index"] for s in found] == [s["ionic"] for s in complete(name)]
+        for step, wanted in zip(found, complete(name), strict=True):
+            assert (step["energy"], step["converged"]) == (wanted["toten"], wanted["converged_verdict"])
+            assert step["max_force"] == pytest.approx(wanted["fmax"], rel=1e-12)
+            table, traces = wanted.get("step:magnetization (x)"), wanted.get("onsite_traces")
+            assert step["moments"] == (table and table["tot"])
+            assert (step["occupations"] is None) == (traces is None)
+            for atom, (_, up, down) in (traces or {}).items():
+                np.testing.assert_allclose(step["occupations"][int(atom) - 1], [up, down], atol=1e-4)
+    for step in said["steps"]:
+        assert step["complete"] or any(f"step {step['index']} is incomplete" in p for p in said["problems"])
+
+
 def test_outcar_and_vasprun_of_one_run_agree():
     a, b = run("aiida_magmom_000.OUTCAR"), run("aiida_magmom_000.vasprun.xml")
     for x, y in zip(a.steps, b.steps, strict=True):

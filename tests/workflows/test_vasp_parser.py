@@ -102,6 +102,19 @@ def test_a_run_cut_inside_a_step_gives_the_steps_before(parse, md, mark):
     np.testing.assert_allclose(outputs["velocities"].get_array("velocities"), moved / 1.0, atol=1e-12)
 
 
+def test_a_run_cut_anywhere_ends_with_a_code_and_loses_no_complete_step(parse, md):
+    inputs, files, folder = md
+    text, whole = files["OUTCAR"], read_outcar(folder / "OUTCAR")
+    codes = LeopoldVaspCalculation.exit_codes
+    for end in [0, len(text) - 700, *np.random.default_rng(2).integers(0, len(text), 8)]:
+        outputs, result = parse(inputs, {"OUTCAR": text[:end]})
+        frames = outputs["frames"].get_frames() if "frames" in outputs else []
+        wanted = codes.ERROR_OUT_OF_WALLTIME if frames else codes.ERROR_NO_COMPLETE_STEP
+        assert result.exit_status == wanted.status, end
+        assert len(frames) >= text[:end].count(b"LOOP+"), end
+        assert [f.energy for f in frames] == [s.energy for s in whole.steps[: len(frames)]]
+
+
 def test_a_contcar_of_a_later_step_is_not_used(parse, md):
     inputs, files, _ = md
     text = files["OUTCAR"]
