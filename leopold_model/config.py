@@ -51,6 +51,7 @@ class CrossingConfig(_Section):
 
     lag: int = Field(3, ge=0, description="steps after a move of the carrier that are also told its old site")
     sharing: float = Field(0.5, gt=0, description="moment of the second site over the first: told either of them")
+    surface: float = Field(0.1, ge=0, description="factor on energy, forces and stress of the frames told otherwise")
 
 
 class TrainConfig(_Section):

@@ -3,10 +3,13 @@
 In dynamics the network is told the carrier sites of the step before and answers with the moments of this one; a hop is
 an answer that differs from what it was told. Frames of a run are told their own carrier sites; a network trained only
 on them learns that the carrier is wherever it is told to be: it fits every frame and never hops. Two kinds of frames
-carry the missing knowledge, and are added again with the other charge state and the same labels:
+carry the missing knowledge, and are learned again with the other charge state and the same labels:
 
 * the first steps after the carrier of a run moved, told the sites of before: the map (R_t, c_{t-1}) -> state at t;
 * a state shared between two sites, told the second one: it is one state, whichever of the two bears the flag.
+
+What such a copy teaches is its moments. Its energy and forces are those of another charge state, which dynamics visits
+for one step and leaves; asked for in full they cost accuracy everywhere else (`CrossingConfig.surface`).
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ import numpy as np
 from leopold_model.frames import Frame, replace
 
 
-def with_both_charge_states(frames: Sequence[Frame], lag: int, sharing: float) -> list[Frame]:
-    """`frames` and, after them, the copies told another charge state.
+def other_charge_states(frames: Sequence[Frame], lag: int, sharing: float) -> list[Frame]:
+    """Copies of those of `frames` that are near a crossing, told the other charge state.
 
     `lag` is the number of steps after a move of the carrier that are told the sites before it; frames further apart say
     nothing about single steps. `sharing` is the moment of the strongest other site over the weakest carrier site from
@@ -28,7 +31,7 @@ def with_both_charge_states(frames: Sequence[Frame], lag: int, sharing: float) -
     copies: dict[tuple[int, tuple[int, ...]], Frame] = {}
     for k, sites in (*_told_late(frames, lag), *_shared(frames, sharing)):
         copies[k, sites] = replace(frames[k], carrier_sites=sites)
-    return [*frames, *copies.values()]
+    return list(copies.values())
 
 
 def _told_late(frames: Sequence[Frame], lag: int):

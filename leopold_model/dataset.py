@@ -33,7 +33,7 @@ class Bucket:
 
     `vectors` (F, P, 3), `senders`, `receivers` (F, P), `edge_mask` (F, P), `species`, `charge`, `atom_mask` (F, n),
     `n_atoms` (F,), `energy` (F,), `forces` (F, n, 3), `virial` (F, 3, 3), `has_virial` (F,), `occupations` (F, n, 2),
-    `weight` (F,).
+    `weight` (F,), `surface` (F,) factor on energy, forces and virial in the loss.
     """
 
     vectors: jnp.ndarray
@@ -50,6 +50,7 @@ class Bucket:
     has_virial: jnp.ndarray
     occupations: jnp.ndarray
     weight: jnp.ndarray
+    surface: jnp.ndarray
 
 
 @dataclass(frozen=True)
@@ -178,12 +179,19 @@ def scales(frames: Sequence[Frame], elements: tuple[int, ...], cutoff: float) ->
 
 
 def buckets(
-    frames: Sequence[Frame], species: Sequence[np.ndarray], references, cutoff: float, dtype, hop_weight: float = 1.0
+    frames: Sequence[Frame],
+    species: Sequence[np.ndarray],
+    references,
+    cutoff: float,
+    dtype,
+    hop_weight: float = 1.0,
+    surface: Sequence[float] | None = None,
 ) -> list[tuple[Bucket, np.ndarray]]:
     """Padded frames grouped by size, each group with the positions of its frames in `frames`.
 
-    `species` are the frames' species indices, `references` (n_species,) eV. Labels a frame lacks become NaN (energy,
-    forces, occupations) or are masked (virial), so that evaluation can report on what there is.
+    `species` are the frames' species indices, `references` (n_species,) eV, `surface` (len(frames),) a factor on the
+    energy, forces and virial of each frame in the loss (None: 1). Labels a frame lacks become NaN (energy, forces,
+    occupations) or are masked (virial), so that evaluation can report on what there is.
     """
     lists = []
     for k, f in enumerate(frames):
@@ -201,14 +209,16 @@ def buckets(
     out = []
     for n, members in sorted(groups.items()):
         pairs = _up(max(1, *(lists[k][0].capacity for k in members)), PAIR_STEP)
-        rows = [_row(frames[k], species[k], references, *lists[k], n, pairs, hop_weight) for k in members]
+        rows = [_row(frames[k], species[k], references, *lists[k], n, pairs) for k in members]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        stacked["weight"] = np.array([hop_weight if frames[k].pathway else 1.0 for k in members])
+        stacked["surface"] = np.ones(len(members)) if surface is None else np.asarray(surface, dtype=float)[members]
         arrays = {k: jnp.asarray(v, dtype if v.dtype.kind == "f" else None) for k, v in stacked.items()}
         out.append((Bucket(**arrays), np.array(members)))
     return out
 
 
-def _row(f: Frame, species, references, edges, vectors, n: int, pairs: int, hop_weight: float) -> dict:
+def _row(f: Frame, species, references, edges, vectors, n: int, pairs: int) -> dict:
     def atoms(a, shape=(), fill=0.0):
         a = np.full((len(f), *shape), np.nan) if a is None else np.asarray(a)
         return np.concatenate([a, np.full((n - len(f), *shape), fill, dtype=a.dtype)])
@@ -224,7 +234,6 @@ def _row(f: Frame, species, references, edges, vectors, n: int, pairs: int, hop_
         "n_atoms": np.array(float(len(f))), "energy": np.array(f.energy - references[species].sum()),
         "forces": atoms(f.forces, (3,)), "virial": np.zeros((3, 3)) if f.stress is None else f.stress * volume,
         "has_virial": np.array(float(f.stress is not None)), "occupations": atoms(f.occupations, (2,)),
-        "weight": np.array(hop_weight if f.pathway else 1.0),
     }  # fmt: skip
 
 

@@ -55,10 +55,11 @@ def loss(params, spec: Spec, weights: LossWeights, batch: Bucket) -> tuple[jax.A
 
     n = out.occupations - batch.occupations
     m = (n[..., 0] - n[..., 1]) * atom
+    virial = (((out.virial - batch.virial) / N[:, None, None]) ** 2).sum(axis=(1, 2)) / 9
     terms = {
-        "energy": ((out.energy - batch.energy) / N) ** 2,
-        "forces": per_atom((out.forces - batch.forces) ** 2, 3),
-        "stress": (((out.virial - batch.virial) / N[:, None, None]) ** 2).sum(axis=(1, 2)) / 9 * batch.has_virial,
+        "energy": batch.surface * ((out.energy - batch.energy) / N) ** 2,
+        "forces": batch.surface * per_atom((out.forces - batch.forces) ** 2, 3),
+        "stress": batch.surface * batch.has_virial * virial,
         "occupations": per_atom(n**2, 2) + per_atom(n.sum(axis=2) ** 2, 1),
         "moments": per_atom(m**2, 1),
         "total_moment": (m.sum(axis=1) / N) ** 2,

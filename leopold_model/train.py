@@ -20,7 +20,7 @@ import numpy as np
 from leopold_model import __version__, dataset
 from leopold_model.checkpoint import ModelError, load_model, save_model, species_index
 from leopold_model.config import ConfigError, TrainConfig, load
-from leopold_model.crossings import with_both_charge_states
+from leopold_model.crossings import other_charge_states
 from leopold_model.dataset import DataError
 from leopold_model.evaluate import evaluate_frames, table
 from leopold_model.frames import UNITS, Frame, FrameError, content_hash, read_frames
@@ -42,9 +42,7 @@ def run(config: TrainConfig, folder: Path, started: float | None = None) -> dict
     initial = load_model(folder / config.initial_model) if config.initial_model else None
     if initial is not None:
         initial.must_fit([*train, *validation, *sets["test"]], f"initial_model = {config.initial_model!r}")
-    lag, sharing = config.crossings.lag, config.crossings.sharing
-    told_train, told_validation = (with_both_charge_states(part, lag, sharing) for part in (train, validation))
-    training = Training(config, told_train, told_validation, initial)
+    training = Training(config, train, validation, initial)
     for frame in sets["test"]:
         species_index(training.spec.elements, frame.numbers)
     checkpoint = folder / "checkpoint.msgpack"
@@ -57,8 +55,7 @@ def run(config: TrainConfig, folder: Path, started: float | None = None) -> dict
     best = training.model(training.best, about) if status == "out_of_walltime" else training.final(about)
     save_model(folder / config.output, best)
     # does the carrier go over where it should, when the network is told its old site?
-    held_out = sets["test"] or validation
-    sets["hand_over"] = with_both_charge_states(held_out, lag, sharing)[len(held_out) :]
+    sets["hand_over"] = other_charge_states(sets["test"] or validation, config.crossings.lag, config.crossings.sharing)
     reports, answers = {}, {}
     for name, members in sets.items():
         if members and status != "out_of_walltime":

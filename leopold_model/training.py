@@ -23,6 +23,7 @@ from flax import serialization, struct
 from leopold_model import dataset, network
 from leopold_model.checkpoint import Model, species_index
 from leopold_model.config import LossWeights, TrainConfig
+from leopold_model.crossings import other_charge_states
 from leopold_model.dataset import Bucket, DataError
 from leopold_model.evaluate import errors, predict_buckets
 from leopold_model.frames import Frame, content_hash
@@ -111,7 +112,11 @@ class Training:
     """One training run: data, compiled epoch and state; `step_epoch` advances, `save`/`restore` are the checkpoint."""
 
     def __init__(self, config: TrainConfig, train: list[Frame], validation: list[Frame], initial: Model | None = None):
-        self.config, self.train, self.validation = config, train, validation
+        lag, sharing = config.crossings.lag, config.crossings.sharing
+        self.config = config
+        self.train = [*train, *other_charge_states(train, lag, sharing)]
+        self.validation = [*validation, *other_charge_states(validation, lag, sharing)]
+        surface = np.where(np.arange(len(self.train)) < len(train), 1.0, config.crossings.surface)
         dtype = jnp.dtype(config.dtype)
         if initial is None:
             elements = dataset.elements_of(train)
@@ -137,8 +142,8 @@ class Training:
                 "repulsion_onset": jnp.minimum(old["repulsion_onset"], jnp.asarray(onset, dtype)),
             }
         self.spec, self.scales = spec, params.pop("scales")
-        self.train_data = self._buckets(train, config.loss.hop_frames)
-        self.validation_data = self._buckets(validation)
+        self.train_data = self._buckets(self.train, config.loss.hop_frames, surface)
+        self.validation_data = self._buckets(self.validation)
         self.n_batches = sum(-(-len(rows) // config.batch_size) for _, rows in self.train_data)
         self.optimiser = make_optimiser(
             config.optimiser, config.learning_rate, config.warmup_fraction, config.weight_decay, config.clip_norm,
@@ -151,9 +156,11 @@ class Training:
         self.history: list[dict] = []
         self.best, self.best_loss, self.best_epoch = jax.tree.map(jnp.copy, params), float("inf"), 0
 
-    def _buckets(self, frames, hop_weight=1.0):
+    def _buckets(self, frames, hop_weight=1.0, surface=None):
         species = [species_index(self.spec.elements, f.numbers) for f in frames]
-        return dataset.buckets(frames, species, self.references, self.spec.cutoff, self.config.dtype, hop_weight)
+        return dataset.buckets(
+            frames, species, self.references, self.spec.cutoff, self.config.dtype, hop_weight, surface
+        )
 
     def step_epoch(self) -> dict:
         """One epoch; returns the means of the loss and its terms."""

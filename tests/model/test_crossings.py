@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from leopold_model.crossings import with_both_charge_states
+from leopold_model.crossings import other_charge_states
 from leopold_model.frames import Frame
 
 
@@ -17,9 +17,7 @@ def frame(step, site, moments, run="a"):
 
 
 def added(frames, lag=3, sharing=0.5):
-    result = with_both_charge_states(frames, lag, sharing)
-    assert result[: len(frames)] == frames
-    return [(f.run, f.step, f.carrier_sites) for f in result[len(frames) :]]
+    return [(f.run, f.step, f.carrier_sites) for f in other_charge_states(frames, lag, sharing)]
 
 
 def test_steps_after_a_move_are_told_the_old_site():
@@ -50,6 +48,6 @@ def test_with_two_carriers_only_the_weaker_is_exchanged():
 
 def test_labels_are_those_of_the_frame():
     original = frame(0, 0, [0.5, 0.4])
-    copy = with_both_charge_states([original], 3, 0.5)[1]
+    copy = other_charge_states([original], 3, 0.5)[0]
     np.testing.assert_array_equal(copy.occupations, original.occupations)
     np.testing.assert_array_equal(copy.positions, original.positions)

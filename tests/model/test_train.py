@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
@@ -215,8 +216,9 @@ def test_initial_model_continues_where_it_was(trained, tmp_path):
 def test_mixed_sizes_train_together_and_padding_changes_nothing():
     frames = teacher_frames(6) + teacher_frames(3, run="big", repeat=(1, 1, 3))
     config = TrainConfig.model_validate(
-        {"network": NETWORK, "epochs": 2, "batch_size": 4, "dtype": "float64", "optimiser": "adamw"}
-    )
+        {"network": NETWORK, "epochs": 2, "batch_size": 4, "dtype": "float64", "optimiser": "adamw",
+         "crossings": {"lag": 0, "sharing": 100}}
+    )  # fmt: skip
     training = Training(config, frames, frames)
     assert [len(rows) for _, rows in training.train_data] == [6, 3]
     first, second = training.step_epoch(), training.step_epoch()
@@ -229,6 +231,24 @@ def test_mixed_sizes_train_together_and_padding_changes_nothing():
         assert batched.energy == pytest.approx(energy, abs=1e-9)
         np.testing.assert_allclose(batched.forces, forces, atol=1e-9)
         np.testing.assert_allclose(batched.occupations, occupations, atol=1e-9)
+
+
+def test_frames_told_otherwise_teach_their_moments_and_as_much_of_their_surface_as_asked():
+    frames = teacher_frames(6)
+    steps = []
+    for surface, wrong in ((0.0, False), (0.0, True), (1.0, False), (1.0, True)):
+        config = TrainConfig.model_validate(
+            {"network": NETWORK, "dtype": "float64", "crossings": {"sharing": 1e-3, "surface": surface}}
+        )
+        training = Training(config, frames, frames)
+        assert len(training.train) > len(frames)
+        if wrong:  # labels of the copies alone
+            (data, rows), told_otherwise = training.train_data[0], training.train_data[0][1] >= len(frames)
+            energy = jnp.where(told_otherwise, data.energy + 10, data.energy)
+            training.train_data[0] = (data.replace(energy=energy), rows)
+        steps.append(training.step_epoch()["loss"])
+    assert steps[0] == pytest.approx(steps[1], rel=1e-12)
+    assert steps[3] > steps[2] * 1.01
 
 
 @pytest.mark.parametrize(
