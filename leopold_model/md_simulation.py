@@ -239,17 +239,19 @@ class Simulation:
         live = [r for r in self.replicas if r.status == "running"] or self.replicas
         total = live[0].total
         done = sum(min(int(r.state.step), total) for r in live)
-        if self.rounds == 1:
-            self.warm = (done, elapsed)  # the first round compiles: no rate can be told from it
-        steps, seconds = (done - self.warm[0], elapsed - self.warm[1]) if self.rounds > 1 else (done, elapsed)
-        rate = steps / seconds if seconds > 0 else 0.0
-        left = (total * len(live) - done) / rate if rate else 0.0
         kelvin = np.mean([r.last_temperature for r in live])
         flips = sum(len(r.flips.rows) for r in self.replicas)
-        return (
+        line = (
             f"md {done // len(live)}/{total} steps  {len(live)}/{len(self.replicas)} replicas  {kelvin:.0f} K  "
-            f"{flips} flips  {rate:.1f} steps/s  ETA {timedelta(seconds=round(left))}"
+            f"{flips} flips"
         )
+        if self.rounds == 1:
+            self.warm = (done, elapsed)  # the first round compiles: no rate can be told from it
+            return line
+        rate = (done - self.warm[0]) / (elapsed - self.warm[1])
+        if rate <= 0:
+            return line
+        return f"{line}  {rate:.1f} steps/s  ETA {timedelta(seconds=round((total * len(live) - done) / rate))}"
 
 
 class Group:

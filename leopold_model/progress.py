@@ -17,7 +17,8 @@ class Progress:
 
     def __init__(self, epochs: int, first: int = 0):
         self.epochs, self.first = epochs, first
-        self.begun = self.printed = time.monotonic()
+        self.printed = time.monotonic()
+        self.warm: tuple[int, float] | None = None  # after the first epoch, which compiles: no rate can be told from it
         self.validation: dict = {}
         self.bar = None
 
@@ -48,8 +49,6 @@ class Progress:
             self.printed = now
 
     def line(self, row: dict, now: float) -> str:
-        done = row["epoch"] - self.first
-        left = (self.epochs - row["epoch"]) * (now - self.begun) / done
         text = f"epoch {row['epoch']}/{self.epochs}  loss {row['loss']:.3e}"
         if v := self.validation:
             text += (
@@ -58,6 +57,10 @@ class Progress:
             )
             if v["validation_carrier_site"] is not None:
                 text += f"  site {100 * v['validation_carrier_site']:.1f} %"
+        if self.warm is None:
+            self.warm = (row["epoch"], now)
+            return text
+        left = (self.epochs - row["epoch"]) * (now - self.warm[1]) / (row["epoch"] - self.warm[0])
         return text + f"  ETA {int(left) // 60}:{int(left) % 60:02d}"
 
 
