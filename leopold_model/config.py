@@ -146,8 +146,8 @@ def load(path: str | Path, kind: str | None = None):
     if not path.is_file():
         raise ConfigError(f"configuration file {str(path)!r} does not exist")
     try:
-        data = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        data = yaml.safe_load(path.read_bytes()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     kind = kind or (data.get("kind") if isinstance(data, dict) else None)
     if kind not in KINDS:

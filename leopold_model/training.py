@@ -133,6 +133,13 @@ class Training:
             }
             self.references = measured.references
         else:
+            for name in sorted(config.network.model_fields_set):
+                asked, there = getattr(config.network, name), getattr(initial.spec, name)
+                if asked != there:
+                    raise DataError(
+                        f"network.{name} = {asked}, but {config.initial_model} has {there}: leave it out to train on "
+                        "from that model, or leave initial_model out to start afresh"
+                    )
             # scales and references are part of what the weights mean; only the repulsion makes room for new data
             spec, params, self.references = initial.spec, dict(initial.astype(dtype).params), initial.references
             onset = dataset.scales(train, spec.elements, spec.cutoff).repulsion_onset

@@ -98,16 +98,16 @@ class ResumableCalculation(LeopoldCalculation):
         )
 
     @classmethod
-    def check_parameters(cls, node: orm.Dict | None, _=None) -> str | None:
-        """Validator of `parameters`: the schema's own messages, and no key that the ports set."""
+    def check_parameters(cls, node: orm.Dict | None, port=None) -> str | None:
+        """Validator of a port of such parameters: the schema's own messages, and no key that the ports set."""
         if node is None:
             return None
-        data = node.get_dict()
+        data, name = node.get_dict(), getattr(port, "name", "parameters")
         taken = sorted(set(data) & set(cls.MANAGED))
         if taken:
-            return f"{taken[0]!r} is set by the ports of leopold.{cls.VERB}: remove it from `parameters`"
+            return f"{taken[0]!r} is set by the ports of leopold.{cls.VERB}: remove it from `{name}`"
         try:
-            parse(data, cls.SCHEMA, where="parameters")
+            parse(data, cls.SCHEMA, where=name)
         except ConfigError as error:
             return str(error)
         return None

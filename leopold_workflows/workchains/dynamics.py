@@ -6,7 +6,6 @@ from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_
 
-from leopold_workflows.calculations.train import TrainCalculation
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
@@ -235,9 +234,6 @@ def validate_inputs(inputs, _) -> str | None:
         message = label_faults(inputs["learn"]["label"], inputs["host"])
         if message:
             return _prefixed("learn.label", message)
-        message = TrainCalculation.check_parameters(inputs["learn"].get("retraining"))
-        if message:
-            return f"learn.retraining: {message}"
     return None
 
 

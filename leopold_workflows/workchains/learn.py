@@ -12,6 +12,7 @@ from leopold_workflows.calculations import functions_hops as hops
 from leopold_workflows.calculations import functions_learn as learn
 from leopold_workflows.calculations.evaluate import EvaluateCalculation
 from leopold_workflows.calculations.job import species_message
+from leopold_workflows.calculations.train import TrainCalculation
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
@@ -70,6 +71,7 @@ class LearnWorkChain(WorkChain):
             "retraining",
             valid_type=orm.Dict,
             default=lambda: orm.Dict({}),
+            validator=TrainCalculation.check_parameters,
             help="Changes to the training parameters when training goes on from a model.",
         )
         spec.input("seed", valid_type=orm.Int, help="Seed of every choice; each round derives its own from it.")

@@ -37,6 +37,7 @@ def test_file_without_kind(tmp_path):
     path.write_text("epochs: 3\n")
     with pytest.raises(config.ConfigError, match="kind"):
         config.load(path)
-    path.write_text("epochs: [3\n")
-    with pytest.raises(config.ConfigError, match="not valid YAML"):
-        config.load(path)
+    for content in (b"epochs: [3\n", "kind: trän".encode("latin-1")):
+        path.write_bytes(content)
+        with pytest.raises(config.ConfigError, match="not valid YAML"):
+            config.load(path)

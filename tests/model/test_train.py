@@ -213,6 +213,15 @@ def test_initial_model_continues_where_it_was(trained, tmp_path):
     assert after["forces"]["rmse"] == pytest.approx(before["forces"]["rmse"], rel=1e-3)
 
 
+def test_a_network_other_than_the_initial_model_has_is_refused(trained, tmp_path):
+    config = write_case(
+        tmp_path, epochs=1, initial_model=str(trained / "model.leopold"), network={**NETWORK, "cutoff": 6.0}
+    )
+    result = invoke("train", config)
+    assert result.exit_code == 1
+    assert "network.cutoff = 6.0, but" in result.output and "leave it out" in result.output
+
+
 def test_mixed_sizes_train_together_and_padding_changes_nothing():
     frames = teacher_frames(6) + teacher_frames(3, run="big", repeat=(1, 1, 3))
     config = TrainConfig.model_validate(
