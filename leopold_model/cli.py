@@ -13,6 +13,7 @@ VERBS = {
     "md": "leopold_model.md:command",
     "hops": "leopold_model.hops_command:command",
     "import-vasp": "leopold_model.vasp.import_command:command",
+    "occmatrix": "leopold_model.vasp.occmatrix_command:command",
     "validate": "leopold_model.validate_command:command",
 }
 

@@ -114,7 +114,7 @@ def spare_others(
     return {**{i: host[i] for i in sites if i not in target}, **target}
 
 
-def carrier_orbital(up: np.ndarray, down: np.ndarray, *, carrier: str) -> tuple[np.ndarray, float]:
+def carrier_orbital(up: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, float]:
     """The orbital a localised carrier sits in, from its site's onsite matrices: unit vector (2l+1,) and its moment.
 
     The carrier is the eigenvector of up - down with the largest eigenvalue in size, for an added electron and for a

@@ -12,7 +12,7 @@ yz2, z3, xz2, z(x2-y2), x(x2-3y2), all with a positive factor, along the Cartesi
 
 from __future__ import annotations
 
-from functools import cache, reduce
+from functools import cache
 from itertools import permutations
 
 import numpy as np
@@ -63,8 +63,11 @@ def harmonic_rotation(degree: int, rotation: np.ndarray) -> np.ndarray:
         raise VaspError(f"l = {degree}: harmonics are turned for l = 0 to 3 (s, p, d, f)")
     if rotation.shape != (3, 3) or not np.abs(rotation @ rotation.T - np.eye(3)).max() < ORTHOGONAL:
         raise VaspError(f"rotation {rotation.tolist()}: expected a Cartesian orthogonal matrix (3, 3)")
+    turn_every_index = np.eye(1)
+    for _ in range(degree):
+        turn_every_index = np.kron(turn_every_index, rotation)
     tensors = _tensors(degree)
-    return tensors.T @ reduce(np.kron, [rotation] * degree, np.eye(1)) @ tensors
+    return tensors.T @ turn_every_index @ tensors
 
 
 def rotate_occupations(matrix: np.ndarray, rotation: np.ndarray) -> np.ndarray:

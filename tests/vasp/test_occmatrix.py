@@ -191,7 +191,7 @@ def test_the_orbital_put_in_is_the_one_found(carrier, angular, spin):
     host = {0: (angular, filling * np.eye(n), filling * np.eye(n))}
     wanted = rng.normal(size=n)
     _, up, down = omc_matrices(host, 0, carrier=carrier, orbital=wanted, spin=spin)[0]
-    vector, moment = carrier_orbital(up, down, carrier=carrier)
+    vector, moment = carrier_orbital(up, down)
     assert abs(vector @ wanted) / np.linalg.norm(wanted) == pytest.approx(1.0)
     size = 1 - filling if carrier == "electron" else filling
     assert moment == pytest.approx(size if spin == 0 else -size)
