@@ -49,7 +49,7 @@ class LossWeights(_Section):
 class CrossingConfig(_Section):
     """Frames near a crossing that are learned with both charge states (see `crossings`)."""
 
-    lag: int = Field(3, ge=0, description="steps after a move of the carrier that are also told its old site")
+    lag: int = Field(12, ge=0, description="steps after a move of the carrier that are also told its old site")
     sharing: float = Field(0.5, gt=0, description="moment of the second site over the first: told either of them")
     surface: float = Field(0.1, ge=0, description="factor on energy, forces and stress of the frames told otherwise")
 

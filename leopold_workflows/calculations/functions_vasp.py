@@ -21,7 +21,7 @@ from leopold_workflows.vasp.verdict import judge, shortest
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 ACCELERATION = 9.648533212e-3  # Angstrom/fs^2 of 1 eV/Angstrom on 1 amu
-NEAR_MOVE = 4  # steps before and after a move of the carrier that are kept whatever the stride
+NEAR_MOVE = 3  # steps before and after a move of the carrier that are kept whatever the stride
 
 
 @calcfunction
