@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from leopold_workflows.cli import embedded
+from leopold_workflows.cli import embedded, options
 
 SYSTEMS = {"mgo": "MgO + hole", "tio2": "rutile TiO2 + electron"}
 REFRESH_SECONDS = 2.0
@@ -21,13 +21,14 @@ REFRESH_SECONDS = 2.0
 @click.option("--protocol", type=click.Choice(["fast", "balanced", "stringent"]), default="fast", show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Daemon workers.")
-def demo(system: str, protocol: str, folder: Path, workers: int) -> None:
+@options.overrides
+def demo(system: str, protocol: str, folder: Path, workers: int, overrides: dict | None) -> None:
     """Run SYSTEM (mgo or tio2) end to end against the VASP stand-in. Ctrl-C stops; the same command goes on."""
     console = Console()
     out = folder / system
     out.mkdir(parents=True, exist_ok=True)
     embedded.use(folder / ".aiida", lambda text: console.print(f"[dim]{text}[/dim]"))
-    process, clock = _load_or_submit(system, protocol, out, workers, console)
+    process, clock = _load_or_submit(system, protocol, overrides, out, workers, console)
     if not process.is_terminated:
         try:
             _watch(process, clock, console)
@@ -59,7 +60,7 @@ class Clock:
         self.path.write_text(json.dumps(state, indent=2))
 
 
-def _load_or_submit(system: str, protocol: str, out: Path, workers: int, console: Console):
+def _load_or_submit(system: str, protocol: str, overrides: dict | None, out: Path, workers: int, console: Console):
     from aiida.common.exceptions import NotExistent
     from aiida.orm import load_node
 
@@ -70,7 +71,7 @@ def _load_or_submit(system: str, protocol: str, out: Path, workers: int, console
             process = load_node(state["uuid"])
         except NotExistent:
             path.unlink()
-            return _load_or_submit(system, protocol, out, workers, console)
+            return _load_or_submit(system, protocol, overrides, out, workers, console)
         clock = Clock(path, state["uuid"], state["protocol"], state["elapsed_s"])
         if process.is_terminated:
             console.print(f"process {process.pk} has already ended; its report follows. `rm -r {out}` starts afresh")
@@ -84,9 +85,12 @@ def _load_or_submit(system: str, protocol: str, out: Path, workers: int, console
 
     started = time.time()
     vasp, leopold = embedded.codes()
-    builder = WorkflowFactory("leopold.dynamics").get_builder_from_protocol(
-        code_vasp=vasp, code_leopold=leopold, material=system, protocol=protocol
-    )
+    try:
+        builder = WorkflowFactory("leopold.dynamics").get_builder_from_protocol(
+            code_vasp=vasp, code_leopold=leopold, material=system, protocol=protocol, overrides=overrides
+        )
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
     embedded.start_daemon(workers)
     process = submit(builder)
     clock = Clock(path, process.uuid, protocol, time.time() - started)

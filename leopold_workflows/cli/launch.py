@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
+
+from leopold_workflows.cli import options
 
 
 @click.group()
@@ -18,14 +18,13 @@ def launch() -> None:
 @click.option("--leopold", required=True, help="Label of the leopold code, like leopold@gpu.")
 @click.option("--protocol", type=click.Choice(["fast", "balanced", "stringent"]), default="balanced", show_default=True)
 @click.option("--potential-family", help="POTCAR family of aiida-vasp; default: placeholders for the stand-in.")
-@click.option("--overrides", type=click.Path(exists=True, path_type=Path), help="YAML merged over the protocol.")
+@options.overrides
 @click.option("--dry-run", is_flag=True, help="Build and validate the inputs, print them, submit nothing.")
 def dynamics(material, vasp, leopold, protocol, potential_family, overrides, dry_run) -> None:
     """The whole study of MATERIAL (mgo, tio2): seed, learn, transport.
 
     Example: aiida-leopold launch dynamics mgo --vasp vasp@cluster --leopold leopold@gpu --potential-family PBE.54
     """
-    import yaml
     from aiida import load_profile
     from aiida.engine import submit
     from aiida.orm import load_code
@@ -40,7 +39,7 @@ def dynamics(material, vasp, leopold, protocol, potential_family, overrides, dry
             material=material,
             protocol=protocol,
             potential_family=potential_family,
-            overrides=yaml.safe_load(overrides.read_text()) if overrides else None,
+            overrides=overrides,
         )
         if dry_run:
             # what a submission does before anything is stored: the builder alone asks no validator that needs two ports
@@ -51,8 +50,6 @@ def dynamics(material, vasp, leopold, protocol, potential_family, overrides, dry
             click.echo(builder)
             return
         node = submit(builder)
-    except yaml.YAMLError as error:
-        raise click.ClickException(f"{overrides} is not valid YAML: {error}") from None
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"submitted PolaronDynamicsWorkChain<{node.pk}>; `aiida-leopold show status {node.pk}` watches it")

@@ -1,0 +1,78 @@
+"""The demo as a user has it: the daemon, Ctrl-C in the middle, the same command again, the report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.tiny import TINY
+
+BINARIES = Path(sys.executable).parent
+MINUTES = 10
+FASTER = {**TINY, "fpmd": {"steps": 300, "segment_steps": 150}, "transport": {**TINY["transport"], "n_bootstrap": 20}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the demo runs; its daemon is stopped whatever happened."""
+    folder = tmp_path_factory.mktemp("demo")
+    yield folder
+    environment = {**os.environ, "AIIDA_PATH": str(folder / "demo" / ".aiida")}
+    subprocess.run([BINARIES / "verdi", "daemon", "stop"], env=environment, capture_output=True, timeout=120)
+
+
+def start(folder: Path):
+    """The demo as a process of its own; its output so far is in the file returned with it."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(FASTER))
+    log = folder / "log.txt"
+    environment = {k: v for k, v in os.environ.items() if k != "AIIDA_PATH"}
+    with open(log, "w") as output:
+        demo = subprocess.Popen(
+            [BINARIES / "aiida-leopold", "demo", "mgo", "--workers", "1", "--overrides", "tiny.yaml"],
+            cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment,
+        )  # fmt: skip
+    return demo, log
+
+
+def wait(demo, log, words: str | None = None) -> str:
+    """Until `words` are printed, or the demo ends."""
+    deadline = time.monotonic() + 60 * MINUTES
+    while time.monotonic() < deadline:
+        text = log.read_text()
+        if words and words in text:
+            return text
+        if demo.poll() is not None:
+            assert words is None, f"ended with {demo.returncode} before {words!r}:\n{text[-3000:]}"
+            return text
+        time.sleep(0.5)
+    demo.kill()
+    raise AssertionError(f"not done after {MINUTES} min:\n{log.read_text()[-3000:]}")
+
+
+def test_interrupted_and_started_again_it_ends_with_a_report(folder):
+    demo, log = start(folder)
+    wait(demo, log, "first-principles molecular dynamics")
+    demo.send_signal(signal.SIGINT)
+    assert "run the same command to go on" in wait(demo, log)
+    assert demo.returncode == 130
+
+    demo, log = start(folder)
+    text = wait(demo, log)
+    assert "going on with process" in text
+    assert demo.returncode in (0, 1), text[-3000:]
+    summary = json.loads((folder / "demo" / "mgo" / "summary.json").read_text())
+    assert summary["state"].startswith("Finished")
+    assert summary["exit_status"] in (0, 601, 602, 603)
+    assert (demo.returncode == 0) == (summary["exit_status"] == 0)
+    assert summary["rounds"] == len(summary["errors"]) >= 1
+    assert sum(summary["labels"].values()) >= 3
+    assert {"name", "hops", "verified_labels"} <= set(summary["pathways"][0])
+    assert summary["wall_time_s"] > 0 and summary["pk"] > 0
+    made = {path.name for path in (folder / "demo" / "mgo").iterdir()}
+    assert {"report.md", "provenance.png", "learning_curve.png", "pathways.csv", "model.leopold"} <= made
