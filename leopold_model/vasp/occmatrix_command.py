@@ -8,13 +8,11 @@ import click
 import numpy as np
 from ase.data import atomic_numbers
 
-from leopold_model.analysis.sites import SiteMap, host_from_dynamics, host_from_structure, map_sites
+from leopold_model.analysis.sites import SiteMap, host_from_dynamics, map_sites
 from leopold_model.vasp.occmatrix import ORBITALS, carrier_orbital, write_occmatrix
 from leopold_model.vasp.poscar import read_poscar
 from leopold_model.vasp.run import Run, Step, VaspError
-from leopold_model.vasp.template import Shell, carrier_shells, last_state, orientations
-
-HOST_SYMPREC = 0.01  # Angstrom: a relaxed host in a file of few digits is still the perfect crystal
+from leopold_model.vasp.template import Shell, Template, carrier_shells, last_state, perfect_crystal
 
 
 @click.command(name="occmatrix")
@@ -53,10 +51,11 @@ def command(
         said = [f"harvested from atom {site}: {_described(shell)}"]
         matrices = {site: shell}
         if onto or structure or orientation > 1:
-            source, target = _maps(run, step, site, host, structure)
+            template = _template(run, step, shells, host)
+            target = None if structure is None else _mapped(template, structure)
             matrices = {}
             for atom in onto or (site,):
-                found = orientations(shell, source, site, atom, target)
+                found = template.onto(atom, target)
                 if orientation > len(found):
                     raise VaspError(f"--orientation {orientation}: atom {atom} has {len(found)}; give one of them")
                 matrices[atom] = found[orientation - 1]
@@ -67,24 +66,22 @@ def command(
     click.echo("\n".join(said))
 
 
-def _maps(run: Run, step: Step, site: int, host: Path | None, structure: Path | None) -> tuple[SiteMap, SiteMap | None]:
-    """The run's last structure and the one that is to be run, both mapped onto the host."""
+def _template(run: Run, step: Step, shells: dict[int, Shell], host: Path | None) -> Template:
+    """The shells with the structure of their step and the host, which without a file is the crystal behind that."""
     if step.positions is None or step.cell is None or "X" in run.symbols or len(run.symbols) != run.n_atoms:
         raise VaspError(f"{run.path}: no positions or species, so that sites cannot be mapped; set NWRITE = 2")
     numbers = np.array([atomic_numbers[symbol] for symbol in run.symbols])
-    species = run.symbols[site]
+    species = run.symbols[min(shells)]
     if host is None:
         crystal = host_from_dynamics(numbers, step.positions, step.cell, sublattice=species)
     else:
-        perfect, _ = read_poscar(host)
-        crystal = host_from_structure(
-            perfect.numbers, perfect.positions, perfect.cell.array, sublattice=species, symprec=HOST_SYMPREC
-        )
-    source = map_sites(crystal, numbers, step.positions, step.cell)
-    if structure is None:
-        return source, None
+        crystal = perfect_crystal(read_poscar(host)[0], species)
+    return Template(crystal, numbers, step.positions, step.cell, shells)
+
+
+def _mapped(template: Template, structure: Path) -> SiteMap:
     atoms, _ = read_poscar(structure)
-    return source, map_sites(crystal, atoms.numbers, atoms.positions, atoms.cell.array)
+    return map_sites(template.host, atoms.numbers, atoms.positions, atoms.cell.array)
 
 
 def _described(shell: Shell) -> str:

@@ -13,18 +13,22 @@ it does not tell them apart, the one that overlaps most with the orbital as it w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 from scipy.linalg import polar
 
-from leopold_model.analysis.sites import Host, SiteMap
+from leopold_model.analysis.sites import Host, SiteMap, host_from_structure, map_sites
 from leopold_model.vasp.outcar import stream_outcar
 from leopold_model.vasp.rotation import rotate_occupations
 from leopold_model.vasp.run import Run, Step, VaspError, localised_sites, n_carriers, refuse_without_moments, spin_sign
 
 Shell = tuple[int, np.ndarray, np.ndarray]  # l, up, down; matrices (2l+1, 2l+1) in the order of `occmatrix.ORBITALS`
 
+HOST_SYMPREC = 0.01  # Angstrom: a host relaxed, or written with few digits, is still the perfect crystal
 SAME_SITE = 0.02  # Angstrom, of the ideal host
 LIGANDS = 1.25  # ligands are within so many times the shortest distance from the carrier
 SAME = 1e-3  # entries of occupation matrices and sums of squared distortions (Angstrom^2) that are equal
@@ -70,6 +74,13 @@ def carrier_shells(run: Run, step: Step, sites: tuple[int, ...] | list[int] | No
         degree, up, down = step.onsite[site]
         shells[site] = (degree, up, down) if spin_sign(step) > 0 else (degree, down, up)
     return shells
+
+
+def perfect_crystal(atoms: Atoms, species: str) -> Host:
+    """The host behind an undistorted cell or supercell without carrier, which may sit on atoms of `species`."""
+    return host_from_structure(
+        atoms.numbers, atoms.positions, atoms.cell.array, sublattice=species, symprec=HOST_SYMPREC
+    )
 
 
 def site_operations(host: Host, a: int, b: int) -> np.ndarray:
@@ -118,6 +129,68 @@ def orientations(shell: Shell, source: SiteMap, site: int, onto: int, target: Si
         if all(max(np.abs(u - v).max(), np.abs(d - w).max()) > SAME for _, v, w in distinct):
             distinct.append((degree, u, d))
     return distinct
+
+
+@dataclass(frozen=True)
+class Template:
+    """Occupations of the carriers of one run, `shells` by atom (from 0), and the structure they were found in.
+
+    `numbers` (n,), `positions` (n, 3) and `cell` (3, 3) in Angstrom are those of the step they were printed in, in the
+    orientation of `host`, the perfect crystal.
+    """
+
+    host: Host
+    numbers: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    shells: dict[int, Shell]
+
+    @cached_property
+    def sites(self) -> SiteMap:
+        """Which site of the host each atom is."""
+        return map_sites(self.host, self.numbers, self.positions, self.cell)
+
+    def onto(self, atom: int, target: SiteMap | None = None) -> list[Shell]:
+        """`orientations` on `atom` of the first shell whose site is equivalent to it; VaspError if none is."""
+        for number, (site, shell) in enumerate(sorted(self.shells.items()), start=1):
+            try:
+                return orientations(shell, self.sites, site, atom, target)
+            except VaspError:
+                if number == len(self.shells):
+                    raise
+        raise VaspError("a template without shells: harvest one from a run with a localised carrier")
+
+    def to_dict(self) -> dict:
+        """JSON-ready."""
+        return {
+            "host": self.host.to_dict(),
+            "numbers": self.numbers.tolist(),
+            "positions": self.positions.tolist(),
+            "cell": self.cell.tolist(),
+            "shells": shells_to_list(self.shells),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Template:
+        """Inverse of `to_dict`; VaspError if it is none of its results."""
+        try:
+            arrays = {name: np.array(data[name]) for name in ("numbers", "positions", "cell")}
+            return cls(Host.from_dict(data["host"]), **arrays, shells=shells_from_list(data["shells"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise VaspError(f"not a template of occupation matrices ({error!r}): take the output of a seed") from None
+
+
+def shells_to_list(shells: dict[int, Shell]) -> list[dict]:
+    """JSON-ready: `site` (atom from 0), `l`, and the matrices `up` and `down` of each shell."""
+    return [
+        {"site": site, "l": degree, "up": up.tolist(), "down": down.tolist()}
+        for site, (degree, up, down) in sorted(shells.items())
+    ]
+
+
+def shells_from_list(data: list[dict]) -> dict[int, Shell]:
+    """Inverse of `shells_to_list`."""
+    return {shell["site"]: (shell["l"], np.array(shell["up"]), np.array(shell["down"])) for shell in data}
 
 
 def _surroundings(sites: SiteMap, atom: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,15 @@ from itertools import pairwise
 
 import numpy as np
 from aiida import orm
-from aiida.engine import calcfunction
+from aiida.engine import ExitCode, calcfunction
 from ase.data import atomic_masses
 
+from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.sites import map_sites
 from leopold_model.frames import Frame, FrameError
 from leopold_model.vasp.occmatrix import occmatrix_text, omc_matrices
+from leopold_model.vasp.run import VaspError
+from leopold_model.vasp.template import Shell, Template, perfect_crystal, shells_from_list
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.verdict import judge, shortest
 
@@ -63,22 +67,61 @@ def occupation_matrix(
     return _occmatrix(structure, carrier, hubbard, sites.get_list())
 
 
-def _occmatrix(structure, carrier, hubbard, sites) -> orm.SinglefileData:
-    matrices = {}
+def _occmatrix(structure, carrier, hubbard, sites, template: Template | None = None) -> orm.SinglefileData:
+    """OCCMATRIX of `sites`; the description of the node says where the occupations of each are from."""
+    matrices, origins = {}, []
     for site in sites:
-        shell = hubbard[structure.sites[site].kind_name]["l"]
-        matrices |= omc_matrices(
-            {}, site, carrier=carrier["kind"], angular=shell, orbital=carrier.get_dict().get("orbital")
-        )
-    return orm.SinglefileData(io.StringIO(occmatrix_text(matrices)), filename="OCCMATRIX")
+        degree = hubbard[structure.sites[site].kind_name]["l"]
+        try:
+            matrices[site] = _harvested(structure, site, degree, template)
+            origins.append(f"atom {site} harvested")
+        except ValueError as error:
+            orbital = carrier.get_dict().get("orbital")
+            matrices |= omc_matrices({}, site, carrier=carrier["kind"], angular=degree, orbital=orbital)
+            origins.append(f"atom {site} nominal: {error}")
+    node = orm.SinglefileData(io.StringIO(occmatrix_text(matrices)), filename="OCCMATRIX")
+    node.description = "; ".join(origins)
+    return node
+
+
+def _harvested(structure, site: int, degree: int, template: Template | None) -> Shell:
+    """The template on `site`, in the orientation that fits the structure; VaspError or AnalysisError if it has none."""
+    if template is None:
+        raise VaspError("no template")
+    atoms = structure.get_ase()
+    shell = template.onto(site, map_sites(template.host, atoms.numbers, atoms.positions, atoms.cell.array))[0]
+    if shell[0] != degree:
+        raise VaspError(f"the template has l = {shell[0]}, hubbard l = {degree}")
+    return shell
 
 
 @calcfunction
-def label_request(frames: FrameSetData, frame: orm.Str, carrier: orm.Dict, hubbard: orm.Dict) -> dict:
-    """`structure` of the frame whose id is `frame`, and the `occmatrix` that puts the carriers on its sites."""
+def carrier_template(occupations: orm.Dict, relaxation: FrameSetData, host: orm.StructureData) -> orm.Dict:
+    """The carrier's `occupations` in the last frame of `relaxation`, with what it takes to put them on other sites:
+    that structure and the symmetry of the perfect crystal `host` (see `leopold_model.vasp.template.Template`)."""
+    last, crystal = relaxation.get_frames()[-1], host.get_ase()
+    shells = shells_from_list(occupations["shells"])
+    try:
+        perfect = perfect_crystal(crystal, crystal.symbols[min(shells)])
+    except AnalysisError as error:
+        return ExitCode(312, str(error))
+    return orm.Dict(Template(perfect, last.numbers, last.positions, last.cell, shells).to_dict())
+
+
+@calcfunction
+def label_request(
+    frames: FrameSetData, frame: orm.Str, carrier: orm.Dict, hubbard: orm.Dict, template: orm.Dict | None = None
+) -> dict:
+    """`structure` of the frame whose id is `frame`, and the `occmatrix` that puts the carriers on its sites: their
+    occupations from `template`, turned onto the site and into the orientation that the frame's distortion asks for, and
+    nominal ones where there is none for such a site."""
     wanted = find_frame(frames, frame.value)
     structure = orm.StructureData(ase=wanted.to_atoms())
-    return {"structure": structure, "occmatrix": _occmatrix(structure, carrier, hubbard, wanted.carrier_sites)}
+    harvested = None if template is None else Template.from_dict(template.get_dict())
+    return {
+        "structure": structure,
+        "occmatrix": _occmatrix(structure, carrier, hubbard, wanted.carrier_sites, harvested),
+    }
 
 
 @calcfunction

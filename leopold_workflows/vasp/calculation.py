@@ -74,6 +74,13 @@ class LeopoldVaspCalculation(VaspCalculation):
             help="Where the carrier was: `sites`, `moment`, `participation` and all `moments` of the last complete "
             "step; `sites_seen`, `localised_fraction`, `n_steps`, `n_converged`.",
         )
+        spec.output(
+            "occupations",
+            valid_type=orm.Dict,
+            required=False,
+            help="Relaxation or single point without imposed occupations: `shells`, the onsite occupation matrices "
+            "(`site`, `l`, `up`, `down`) of the carrier's atoms in the last step, the carrier's spin up.",
+        )
         spec.exit_code(
             310,
             "ERROR_OUTPUT_MISSING",

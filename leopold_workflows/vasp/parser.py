@@ -23,7 +23,8 @@ from parsevasp.stream import Stream
 from leopold_model.frames import Frame
 from leopold_model.vasp.outcar import read_outcar
 from leopold_model.vasp.poscar import read_poscar
-from leopold_model.vasp.run import Run, frames
+from leopold_model.vasp.run import Run, VaspError, frames
+from leopold_model.vasp.template import carrier_shells, shells_to_list
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter
 from leopold_workflows.vasp.verdict import MAX_PARTICIPATION, participation, shortest
@@ -33,7 +34,7 @@ _PROGRESS = re.compile(r"\s*([A-Z]{3}:\s+\d|\d+ (T=|F=)|N\s+E\s)")
 
 
 class LeopoldVaspParser(Parser):
-    """Outputs `frames`, `carrier`, `structure`, `velocities`, `misc`; partial runs give what is complete."""
+    """Outputs `frames`, `carrier`, `structure`, `velocities`, `occupations`, `misc`: of partial runs what is whole."""
 
     def parse(self, **kwargs):
         """Read the run; the first exit code that applies is returned, outputs are kept whatever it is."""
@@ -55,6 +56,7 @@ class LeopoldVaspParser(Parser):
         self.out("frames", FrameSetData.from_frames(steps))
         self.out("carrier", orm.Dict(self._carrier(steps)))
         self._last_structure(steps)
+        self._occupations(run, steps[-1])
         return self._verdict(run, steps, notifications)
 
     # ------------------------------------------------------------------------------------------------------- exit code
@@ -150,6 +152,18 @@ class LeopoldVaspParser(Parser):
         self.out("structure", orm.StructureData(ase=atoms))
         if self._moving and velocities is not None:
             self.out("velocities", orm.ArrayData({"velocities": np.asarray(velocities)}))
+
+    def _occupations(self, run: Run, last: Frame) -> None:
+        """The carrier's own occupations, where they are those of a state that other sites may be given."""
+        step = run.complete_steps[-1]
+        if self._moving or self._incar("occext", 0) or last.step != step.index:
+            return
+        try:
+            shells = carrier_shells(run, step, last.carrier_sites)
+        except VaspError:
+            return  # not converged, or no onsite matrices printed for that species
+        if shells:
+            self.out("occupations", orm.Dict({"shells": shells_to_list(shells)}))
 
     def _contcar(self, last: Frame):
         """Positions, cell and velocities of CONTCAR, all None where it is absent, cut or of another step."""

@@ -147,6 +147,7 @@ class PolaronDynamicsWorkChain(WorkChain):
             return self.exit_codes.ERROR_SUB_PROCESS_SEED.format(status=node.exit_status, why=node.exit_message)
         outputs = node.outputs
         self.ctx.frames, self.ctx.test, self.ctx.starts = outputs.frames, outputs.validation, outputs.starts
+        self.ctx.template = outputs.template if "template" in outputs else None
         return None
 
     def needs_learning(self):
@@ -160,6 +161,8 @@ class PolaronDynamicsWorkChain(WorkChain):
         for name in (*FROM_SEED, "model", "catalogue"):
             if self.ctx[name] is not None:
                 inputs[name] = self.ctx[name]
+        if self.ctx.get("template") is not None and "template" not in inputs.label:
+            inputs.label.template = self.ctx.template
         inputs.metadata = {"call_link_label": "learn"}
         return ToContext(learning=self.submit(LearnWorkChain, **inputs))
 

@@ -10,6 +10,8 @@ from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain
 
 from leopold_model.frames import FrameError
+from leopold_model.vasp.run import VaspError
+from leopold_model.vasp.template import Template
 from leopold_workflows.calculations.functions_vasp import find_frame, label_request
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter, verdict
@@ -20,6 +22,10 @@ from leopold_workflows.vasp.validation import impose_faults, study_faults
 
 class LabelWorkChain(WorkChain):
     """Impose the carrier on the frame's `carrier_sites`, release it, and see whether it stayed.
+
+    The occupations imposed are those of the carrier in `template`, turned onto the requested sites by the symmetry of
+    the host; where it leaves several orientations, the one that fits the frame's distortion. Sites that are not
+    equivalent to the template's, and all of them without a template, get nominal occupations.
 
     A static run with the occupation matrix imposed makes a WAVECAR with the carrier on the requested sites;
     its energy and forces are biased and never used. A second static run starts from that WAVECAR without any
@@ -36,6 +42,14 @@ class LabelWorkChain(WorkChain):
         spec.input("frame", valid_type=orm.Str, help="Id of that frame; its `carrier_sites` are the request.")
         spec.input("carrier", valid_type=orm.Dict, help="As in leopold.vasp.")
         spec.input("incar", valid_type=orm.Dict, required=False, help="INCAR tags of the static runs.")
+        spec.input(
+            "template",
+            valid_type=orm.Dict,
+            required=False,
+            validator=_template,
+            help="Occupations of a released carrier, the output of a seed, imposed on equivalent sites; others, and "
+            "all without it, get nominal ones.",
+        )
         spec.inputs.validator = _validate
         spec.outline(
             cls.setup,
@@ -81,8 +95,12 @@ class LabelWorkChain(WorkChain):
         }
         if np.isfinite(frame.temperature):
             self.ctx.tags["temperature"] = frame.temperature
-        request = label_request(self.inputs.frames, self.inputs.frame, self.inputs.carrier, self.inputs.vasp.hubbard)
+        given = {"template": self.inputs.template} if "template" in self.inputs else {}
+        request = label_request(
+            self.inputs.frames, self.inputs.frame, self.inputs.carrier, self.inputs.vasp.hubbard, **given
+        )
         self.ctx.structure, self.ctx.occmatrix = request["structure"], request["occmatrix"]
+        self.report(f"imposed occupations: {self.ctx.occmatrix.description}")
 
     def run_constrained(self):
         """Submit the static run with imposed occupations."""
@@ -147,6 +165,15 @@ def label_faults(inputs, structure: orm.StructureData, sites: Sequence[int] | No
     if len(sites) != wanted:
         return f"{len(sites)} carrier_sites but {wanted} carriers; set carrier_sites of the frame"
     return impose_faults(inputs["vasp"], structure, inputs["carrier"], sites)
+
+
+def _template(node, _) -> str | None:
+    if node is not None:
+        try:
+            Template.from_dict(node.get_dict())
+        except VaspError as error:
+            return str(error)
+    return None
 
 
 def _validate(inputs, _) -> str | None:

@@ -7,6 +7,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_
 
 from leopold_workflows.calculations.functions_vasp import (
+    carrier_template,
     distort_around,
     initial_velocities,
     judge_last,
@@ -82,6 +83,12 @@ class SeedWorkChain(WorkChain):
         spec.output("structure", valid_type=orm.StructureData, required=False, help="The relaxed polaron.")
         spec.output("relaxation", valid_type=FrameSetData, required=False, help="Steps of the released relaxation.")
         spec.output("verdict", valid_type=orm.Dict, required=False, help="Where the released carrier sits.")
+        spec.output(
+            "template",
+            valid_type=orm.Dict,
+            required=False,
+            help="The released carrier's occupations and the host's symmetry: to be imposed where frames are labelled.",
+        )
         spec.output_namespace("remote_folders", valid_type=orm.RemoteData, help="Last folder of every run.")
         spec.exit_code(
             403, "ERROR_SUB_PROCESS_LOCALISATION", message="the constrained relaxation failed with exit status {status}"
@@ -158,7 +165,13 @@ class SeedWorkChain(WorkChain):
         self.out("structure", node.outputs.structure)
         self.out("verdict", found)
         miss = verdict.MISSES.get(found["outcome"])
-        return self.exit_codes(miss).format(**found.get_dict()) if miss else None
+        if miss:
+            return self.exit_codes(miss).format(**found.get_dict())
+        if "occupations" in node.outputs:
+            template = carrier_template(node.outputs.occupations, node.outputs.frames, self.inputs.structure)
+            if isinstance(template, orm.Dict):  # without a symmetry of the host there is none
+                self.out("template", template)
+        return None
 
     def run_dynamics(self):
         """Submit every run of dynamics at once."""

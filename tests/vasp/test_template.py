@@ -22,7 +22,7 @@ from leopold_model.vasp.outcar import read_outcar
 from leopold_model.vasp.poscar import write_poscar
 from leopold_model.vasp.rotation import rotate_occupations
 from leopold_model.vasp.run import VaspError
-from leopold_model.vasp.template import carrier_shells, last_state, orientations, site_operations
+from leopold_model.vasp.template import Template, carrier_shells, last_state, orientations, site_operations
 from tests.standin.standin_case import MGO, TIO2, crystal, here, prepare
 from tests.vasp.outcar_text import Sample
 
@@ -182,6 +182,23 @@ def test_what_cannot_be_mapped_is_refused():
     doped.numbers[1] = atomic_numbers["V"]
     with pytest.raises(VaspError, match="not the host's"):
         orientations(in_orbital("xy"), sites, 0, 1, mapped(doped, "Ti", atoms))
+
+
+def test_a_template_is_a_round_trip_and_takes_the_shell_of_an_equivalent_site():
+    """Carriers on O and on Mg: each atom gets the one of its own kind; the same after JSON."""
+    atoms = ideal_cell("mgo", (2, 2, 2))
+    oxygen, magnesium = (np.flatnonzero(atoms.symbols == s) for s in ("O", "Mg"))
+    host = mapped(atoms, "O").host
+    shells = {int(oxygen[0]): in_orbital("x"), int(magnesium[0]): in_orbital("z", moment=0.3)}
+    template = Template(host, atoms.numbers, atoms.positions, atoms.cell.array, shells)
+    for one in (template, Template.from_dict(json.loads(json.dumps(template.to_dict())))):
+        assert_same(one.onto(int(oxygen[3]))[0], in_orbital("x"))
+        assert_same(one.onto(int(magnesium[3]))[0], in_orbital("z", moment=0.3))
+    only = Template(host, atoms.numbers, atoms.positions, atoms.cell.array, {int(oxygen[0]): in_orbital("x")})
+    with pytest.raises(VaspError, match="no symmetry operation"):
+        only.onto(int(magnesium[0]))
+    with pytest.raises(VaspError, match="output of a seed"):
+        Template.from_dict({"sites": [3]})
 
 
 # -------------------------------------------------------------------------- against the crystal turned, in the stand-in

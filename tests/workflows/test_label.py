@@ -10,7 +10,8 @@ from aiida.engine.utils import instantiate_process
 from aiida.manage import enable_caching, get_manager
 
 from leopold_model.frames import Frame
-from leopold_workflows.calculations.functions_vasp import distort_around
+from leopold_model.vasp.occmatrix import read_occmatrix
+from leopold_workflows.calculations.functions_vasp import carrier_template, distort_around, label_request
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.verdict import shortest
 from leopold_workflows.workchains.label import LabelWorkChain
@@ -39,12 +40,63 @@ def hop_frames(mgo):
     ]
 
 
+@pytest.fixture
+def template(mgo):
+    """A hole in p_z of atom 40, its ligands along z closer than the others; p = y, z, x in VASP's order."""
+    atoms = squeezed(mgo.structure.get_ase(), 40, along=2)
+    frame = Frame(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, carrier_sites=(40,))
+    up, down = 0.61 * np.eye(3), np.diag([0.6, 0.05, 0.6])
+    shells = [{"site": 40, "l": 1, "up": up.tolist(), "down": down.tolist()}]
+    return carrier_template(orm.Dict({"shells": shells}), FrameSetData.from_frames([frame]), mgo.structure)
+
+
+def squeezed(atoms, site, along):
+    atoms = atoms.copy()
+    vectors = atoms.get_distances(site, range(len(atoms)), mic=True, vector=True)
+    lengths = np.linalg.norm(vectors, axis=1)
+    for i in np.flatnonzero((lengths > 0) & (lengths < 2.3)):
+        atoms.positions[i] += (-0.05 if abs(vectors[i, along]) > 1 else 0.05) * vectors[i]
+    return atoms
+
+
+def test_a_template_is_imposed_where_it_fits_and_nominal_occupations_elsewhere(mgo, hop_frames, template, tmp_path):
+    def imposed(frame, *given):
+        frames = FrameSetData.from_frames([frame])
+        made = label_request(frames, orm.Str(frame.id), mgo.carrier, mgo.vasp["hubbard"], *given)["occmatrix"]
+        assert made.creator.process_label == "label_request"
+        (tmp_path / "OCCMATRIX").write_bytes(made.content)
+        ((site, (degree, up, down)),) = read_occmatrix(tmp_path / "OCCMATRIX").items()
+        assert (site, degree) == (frame.carrier_sites[0], 1)
+        return up, down, made.description
+
+    for along, empty in ((0, 2), (1, 0), (2, 1)):  # the emptied orbital is the one along the short bonds
+        atoms = squeezed(mgo.structure.get_ase(), 45, along)
+        up, down, said = imposed(replace(hop_frames[1], positions=atoms.positions), template)
+        assert said == "atom 45 harvested"
+        assert np.array_equal(up, 0.61 * np.eye(3))
+        assert np.array_equal(np.diag(down), np.where(np.arange(3) == empty, 0.05, 0.6))
+    nominal = imposed(hop_frames[1])
+    assert nominal[2] == "atom 45 nominal: no template" and np.array_equal(nominal[0], np.eye(3))
+    # of another shell than VASP corrects, or of a crystal that this is not
+    content = template.get_dict()
+    five = np.eye(5).tolist()
+    other = content | {"shells": [{"site": 40, "l": 2, "up": five, "down": five}]}
+    up, down, said = imposed(hop_frames[1], orm.Dict(other))
+    assert "the template has l = 2, hubbard l = 1" in said and np.array_equal(down, nominal[1])
+    stretched = content | {"host": content["host"] | {"lattice": (1.3 * np.array(content["host"]["lattice"])).tolist()}}
+    up, down, said = imposed(hop_frames[1], orm.Dict(stretched))
+    assert "not a supercell of the host" in said and np.array_equal(down, nominal[1])
+
+
 @pytest.mark.xdist_group("aiida-runs")
-def test_a_frame_is_verified_on_the_site_it_asked_for(standin, hop_frames):
+@pytest.mark.parametrize("harvested", [False, True])
+def test_a_frame_is_verified_on_the_site_it_asked_for(standin, hop_frames, template, harvested):
     asked = hop_frames[1]
     builder = LabelWorkChain.get_builder_from_protocol(
         standin, FrameSetData.from_frames(hop_frames), asked.id, material="mgo", protocol="fast"
     )
+    if harvested:
+        builder.template = template
     outputs, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
     (frame,) = outputs["frames"].get_frames()
@@ -54,6 +106,9 @@ def test_a_frame_is_verified_on_the_site_it_asked_for(standin, hop_frames):
     assert np.abs(shortest(frame.positions - asked.positions, frame.cell)).max() < 1e-5
 
     constrained, released = (n for n in node.called if n.process_label == "LeopoldVaspCalculation")
+    assert ("harvested" in constrained.inputs.occmatrix.description) == harvested
+    (shell,) = released.outputs.occupations["shells"]
+    assert (shell["site"], shell["l"]) == (45, 1) and "occupations" not in constrained.outputs
     assert constrained.inputs.parameters["occext"] == 1 and "occext" not in released.inputs.parameters.get_dict()
     assert released.inputs.restart_folder.uuid == constrained.outputs.remote_folder.uuid
     # the bias of the constrained run is in its energy, so that run must not have made the label
@@ -114,14 +169,15 @@ def test_a_quorum_that_is_not_met(standin, hop_frames):
 def test_bad_requests_are_refused_at_launch(standin, hop_frames):
     frames = FrameSetData.from_frames([replace(hop_frames[0], carrier_sites=()), hop_frames[1]])
 
-    def message(frame_id):
+    def message(frame_id, **inputs):
         builder = LabelWorkChain.get_builder_from_protocol(standin, frames, hop_frames[1].id, material="mgo")
-        builder.frame = orm.Str(frame_id)
+        inputs = {**builder._inputs(prune=True), "frame": orm.Str(frame_id), **inputs}
         with pytest.raises(ValueError) as error:
-            instantiate_process(get_manager().get_runner(), LabelWorkChain, **builder._inputs(prune=True))
+            instantiate_process(get_manager().get_runner(), LabelWorkChain, **inputs)
         return str(error.value)
 
     assert "no frame with id 'nonsense'" in message("nonsense")
+    assert "take the output of a seed" in message(hop_frames[1].id, template=orm.Dict({"shells": []}))
     assert "0 carrier_sites but 1 carriers" in message(frames.get_frames()[0].id)
 
 

@@ -9,6 +9,7 @@ from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
+from leopold_model.vasp.template import Template
 from leopold_workflows.calculations.functions_vasp import initial_velocities
 from leopold_workflows.vasp.verdict import judge
 from leopold_workflows.workchains.seed import SeedWorkChain
@@ -39,6 +40,17 @@ def test_from_a_crystal_to_frames(standin):
     constrained = next(n for n in node.called if "occmatrix" in n.inputs)
     assert constrained.outputs.frames.base.attributes.get("sources") == {"omc": constrained.outputs.frames.n_frames}
     assert outputs["relaxation"].base.attributes.get("sources") == {"relaxation": outputs["relaxation"].n_frames}
+    # the occupations it was released into, for labels on other sites, and how they came about
+    made_by = outputs["template"].creator
+    assert made_by.process_label == "carrier_template" and made_by.inputs.host.uuid == node.inputs.structure.uuid
+    released = made_by.inputs.occupations.creator
+    assert released.outputs.frames.uuid == outputs["relaxation"].uuid and "occmatrix" not in released.inputs
+    assert "occupations" not in constrained.outputs
+    template = Template.from_dict(outputs["template"].get_dict())
+    assert list(template.shells) == [40]
+    degree, up, down = template.shells[40]
+    printed = outputs["relaxation"].get_frames()[-1].occupations[40]
+    assert degree == 1 and np.array([np.trace(up), np.trace(down)]) == pytest.approx(printed, abs=1e-9)
     # the polaron is a minimum with its neighbours pushed outward
     atoms = outputs["structure"].get_ase()
     near = np.sort(atoms.get_distances(40, range(32), mic=True))[:6]

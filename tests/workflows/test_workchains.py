@@ -234,6 +234,21 @@ def test_given_results_replace_their_stage(dynamics, make_frames, make_model):
     assert "model" in process.calls[0][1]
 
 
+def test_the_occupations_of_the_seed_go_to_its_labels(dynamics, make_frames):
+    frames = FrameSetData.from_frames(make_frames(2))
+    process = dynamics()
+    process.exposed_outputs = lambda *_: {}
+    template = orm.Dict({"from": "the seed"})
+    process.ctx.seed = node(frames=frames, validation=frames, starts=frames, template=template)
+    assert process.inspect_seed() is None
+    process.run_learning()
+    assert process.calls[-1][1]["label"]["template"] is template
+    # frames without a seed have none
+    process = dynamics(frames=frames)
+    process.run_learning()
+    assert "template" not in process.calls[-1][1]["label"]
+
+
 def test_failed_stage_ends_the_study(dynamics):
     process = dynamics()
     process.exposed_outputs = lambda *_: {}
