@@ -12,6 +12,7 @@ VERBS = {
     "evaluate": "leopold_model.evaluate:command",
     "md": "leopold_model.md:command",
     "hops": "leopold_model.hops_command:command",
+    "transport": "leopold_model.transport_command:command",
     "import-vasp": "leopold_model.vasp.import_command:command",
     "occmatrix": "leopold_model.vasp.occmatrix_command:command",
     "validate": "leopold_model.validate_command:command",

@@ -20,23 +20,40 @@ from leopold_model.tracks import TrackError, TrackFile, read_track
 POSITIVE = click.FloatRange(min=0.0, min_open=True)
 
 
+OPTIONS = (
+    click.argument("trajectory", type=click.Path(path_type=Path)),
+    click.option("--host", type=click.Path(path_type=Path), help="Perfect crystal, in the orientation of the run."),
+    click.option("--species", help="Element that carries the charge; taken from the track if not given."),
+    click.option("--tau-min", type=POSITIVE, default=50.0, show_default=True, help="Shortest stay that counts, fs."),
+    click.option("--cutoff", type=POSITIVE, default=7.0, show_default=True, help="Longest pathway to list, Angstrom."),
+)
+
+
+def with_catalogue_options(command):
+    """The options from which `catalogue_of` makes a catalogue."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command("hops")
-@click.argument("trajectory", type=click.Path(path_type=Path))
-@click.option("--host", type=click.Path(path_type=Path), help="Perfect crystal, in the orientation of the run.")
-@click.option("--species", help="Element that carries the charge; taken from the track if not given.")
-@click.option("--tau-min", type=POSITIVE, default=50.0, show_default=True, help="Shortest stay that counts, fs.")
-@click.option("--cutoff", type=POSITIVE, default=7.0, show_default=True, help="Longest pathway to list, Angstrom.")
+@with_catalogue_options
 @click.option("--json", "as_json", is_flag=True, help="The whole catalogue as one JSON object.")
 def command(trajectory, host, species, tau_min, cutoff, as_json):
     """Hops along TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), by symmetry-inequivalent pathway."""
     try:
-        track = read_track(trajectory)
-        species = species or carrier_species(track)
-        crystal = host_of(track, species) if host is None else read_host(host, species)
-        catalogue = build_catalogue(track, crystal, cutoff, tau_min, run=str(trajectory.name))
+        catalogue = catalogue_of(trajectory, host, species, tau_min, cutoff)
     except (TrackError, AnalysisError) as error:
         raise SystemExit(f"leopold hops: {error}") from None
     click.echo(json.dumps(catalogue.to_dict()) if as_json else table(catalogue))
+
+
+def catalogue_of(trajectory: Path, host: Path | None, species: str | None, tau_min: float, cutoff: float) -> Catalogue:
+    """The hops of a track file; the host and the carrier's element are found from the run where not given."""
+    track = read_track(trajectory)
+    species = species or carrier_species(track)
+    crystal = host_of(track, species) if host is None else read_host(host, species)
+    return build_catalogue(track, crystal, cutoff, tau_min, run=str(trajectory.name))
 
 
 def carrier_species(track: TrackFile) -> str:

@@ -6,9 +6,8 @@ from aiida import orm
 from aiida.engine import ExitCode, calcfunction
 
 from leopold_model.analysis import AnalysisError
-from leopold_model.analysis.arrhenius import fit
 from leopold_model.analysis.catalogue import Catalogue
-from leopold_model.analysis.transport import transport
+from leopold_model.analysis.production import transport_summary
 from leopold_model.config import parse
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.parsers.result import without_nan
@@ -22,30 +21,17 @@ def transport_of(
     """Rates, diffusion and mobility at every temperature, and the activation energy; `seed` is that of the
     samples behind every interval.
 
-    `temperatures`: one entry each, ascending, as `leopold_model.analysis.transport` prints it (rates in 1/ps,
-    diffusion in cm^2/s, mobility in cm^2/(V s)). `arrhenius`: of the isotropic diffusion coefficient from the
-    rates, or null with the reason in `arrhenius_missing`. `unverified_pathways`: classes seen here that have
-    no verified label in the catalogue `known` of learning; null without one.
+    The keys of `transport_summary`, and `unverified_pathways`: classes seen here that have no verified label in
+    the catalogue `known` of learning; null without one.
     """
     limits = parse(settings.get_dict(), TransportSettings)
     found = Catalogue.from_dict(catalogue.catalogue["hops"])
     try:
-        rows = [transport(found, t, seed=seed.value, n_samples=limits.n_bootstrap) for t in found.temperatures]
+        result = transport_summary(found, seed=seed.value, n_samples=limits.n_bootstrap)
     except AnalysisError as error:
         return ExitCode(313, str(error))
     unverified = None
     if known is not None:
         verified = {p["name"] for p in known.pathways if p["verified_labels"]}
         unverified = [name for name in found.seen if name not in verified]
-    result = {
-        "unverified_pathways": unverified,
-        "carrier": found.carrier,
-        "summary": found.summary,
-        "temperatures": [row.to_dict() for row in rows],
-    }
-    try:
-        line = fit(found.temperatures, [row.diffusion.isotropic for row in rows], "D")
-        result |= {"arrhenius": line.to_dict(), "arrhenius_missing": ""}
-    except AnalysisError as error:
-        result |= {"arrhenius": None, "arrhenius_missing": str(error)}
-    return orm.Dict(without_nan(result))
+    return orm.Dict(without_nan(result | {"unverified_pathways": unverified}))

@@ -235,3 +235,29 @@ def test_validate_command(tmp_path):
     assert result.exit_code == 2
     assert "did you mean 'steps'" in result.output
     assert "timestep = -1" in result.output
+
+
+def test_transport_command(run, tmp_path):
+    write_track(tmp_path / "track.h5", run)
+    result = CliRunner().invoke(main, ["transport", str(tmp_path / "track.h5"), "--json", "--seed", "3"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    cold, hot = found["temperatures"]
+    # a memoryless walk on a lattice of equivalent sites: D = sum of n d^2 over 6 t
+    squares = 3 * 2.97**2 + 4.2**2
+    diffusion = hot["diffusion_isotropic_cm2_per_s"]
+    assert diffusion["value"] == pytest.approx(0.1 * squares / (6 * hot["carrier_time_fs"]), rel=0.01)
+    assert diffusion["low"] < diffusion["value"] < diffusion["high"]
+    kt = 8.617333e-5 * 600
+    assert hot["mobility_isotropic_cm2_per_Vs"]["value"] == pytest.approx(diffusion["value"] / kt, rel=1e-6)
+    assert cold["diffusion_isotropic_cm2_per_s"]["value"] == 0 < cold["diffusion_isotropic_cm2_per_s"]["high"]
+    assert found["arrhenius"] is None and "two temperatures" in found["arrhenius_missing"]
+    assert found["seed"] == 3
+    text = CliRunner().invoke(main, ["transport", str(tmp_path / "track.h5")]).output
+    assert f"{NEAREST}  3 hops" in text and "activation energy: an activation energy needs hops" in text
+
+
+def test_transport_command_refuses_what_is_no_track(tmp_path):
+    (tmp_path / "track.h5").write_text("no")
+    result = CliRunner().invoke(main, ["transport", str(tmp_path / "track.h5")])
+    assert result.exit_code == 1 and "leopold transport: " in result.output

@@ -15,7 +15,7 @@ from tests.e2e.tiny import TINY
 
 BINARIES = Path(sys.executable).parent
 MINUTES = 10
-FASTER = {**TINY, "fpmd": {"steps": 300, "segment_steps": 150}, "transport": {**TINY["transport"], "n_bootstrap": 20}}
+FASTER = {**TINY, "fpmd": {"steps": 400, "segment_steps": 200}}
 
 
 @pytest.fixture(scope="module")

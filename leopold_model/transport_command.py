@@ -1,0 +1,60 @@
+"""`leopold transport`: rates, diffusion and mobility with intervals, and the activation energy, of a carrier track."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.production import transport_summary
+from leopold_model.hops_command import catalogue_of, with_catalogue_options
+from leopold_model.tracks import TrackError
+
+
+@click.command("transport")
+@with_catalogue_options
+@click.option("--samples", type=click.IntRange(min=50), default=1000, show_default=True, help="Behind every interval.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, tensors included, as one JSON object.")
+def command(trajectory, host, species, tau_min, cutoff, samples, seed, as_json):
+    """Transport of the carriers along TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), at each temperature.
+
+    Example: leopold transport track.h5 --tau-min 50
+    """
+    try:
+        summary = transport_summary(
+            catalogue_of(trajectory, host, species, tau_min, cutoff), seed=seed, n_samples=samples
+        )
+    except (TrackError, AnalysisError) as error:
+        raise SystemExit(f"leopold transport: {error}") from None
+    click.echo(json.dumps(summary | {"seed": seed}) if as_json else table(summary))
+
+
+def table(summary: dict) -> str:
+    """The summary as plain text, with 95 % intervals."""
+    lines = [summary["summary"]]
+    for row in summary["temperatures"]:
+        lines += ["", f"{row['temperature_K']:g} K, {row['carrier_time_fs'] / 1e3:.1f} ps of carrier time"]
+        for name, rate in row["rates"].items():
+            if rate["count"]:
+                lines.append(f"{name}  {rate['count']} hops  {_interval(rate, 'rate_per_ps')} per ps")
+        lines.append(f"mobility   {_interval(row['mobility_isotropic_cm2_per_Vs'])} cm^2/(V s), mean of the axes")
+        lines.append(f"diffusion  {_interval(row['diffusion_isotropic_cm2_per_s'])} cm^2/s")
+        ratio = row["principal"]["anisotropy"]
+        lines.append(
+            "anisotropy " + (f"{ratio:.3g}, largest over smallest" if ratio else "no diffusion along one axis")
+        )
+        if isinstance(row["msd"], str):
+            lines.append(f"msd        {row['msd']}")
+        else:
+            lines.append(f"msd        correlation factor {_interval(row['msd']['correlation_factor'])}")
+    lines.append("")
+    if summary["arrhenius"] is None:
+        return "\n".join([*lines, f"activation energy: {summary['arrhenius_missing']}"])
+    return "\n".join([*lines, f"activation energy {_interval(summary['arrhenius']['energy_eV'])} eV (of D)"])
+
+
+def _interval(estimate: dict, value: str = "value") -> str:
+    low, high = estimate["interval_per_ps"] if value == "rate_per_ps" else (estimate["low"], estimate["high"])
+    return f"{estimate[value]:.3g} ({low:.3g} to {high:.3g})"
