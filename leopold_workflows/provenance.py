@@ -70,20 +70,12 @@ def draw(process: ProcessNode, path: Path) -> None:
     place = {key: (x, -y) for x, column in enumerate(columns.values()) for y, key in enumerate(column)}
     height = max((len(c) for c in columns.values()), default=1)
     figure, axes = plt.subplots(figsize=(max(5.0, 3.6 * len(columns)), max(2.5, 0.75 * height + 1)))
-    for (source, target), count in arrows.items():
-        (x0, y0), (x1, y1) = place[source], place[target]
-        bend = 0.25 if x0 == x1 else 0.08
-        axes.annotate(
-            "", xy=(x1 - (0.36 if x1 > x0 else 0), y1 + (0.2 if x0 == x1 else 0)),
-            xytext=(x0 + (0.36 if x1 > x0 else 0), y0 - (0.2 if x0 == x1 else 0)),
-            arrowprops={"arrowstyle": "-|>", "color": "0.55", "lw": 0.6 + 0.25 * min(count, 12) ** 0.5,
-                        "connectionstyle": f"arc3,rad={bend}"},
-        )  # fmt: skip
+    drawn = {}
     for key, (x, y) in place.items():
         vasp = "Vasp" in key[0]
         colour = "#9ecae1" if vasp else "#fdd0a2" if key[0].endswith("Calculation") else "#e5e5e5"
-        axes.text(
-            x, y, f"{key[0]}  ×{boxes[key]}", ha="center", va="center", fontsize=8,
+        drawn[key] = axes.text(
+            x, y, f"{key[0]}  ×{boxes[key]}", ha="center", va="center", fontsize=8, zorder=3,
             bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "0.4"},
         )  # fmt: skip
     for x, stage in enumerate(columns):
@@ -93,5 +85,14 @@ def draw(process: ProcessNode, path: Path) -> None:
     axes.axis("off")
     axes.set_title(f"{process.process_label} {process.pk}: blue VASP, orange leopold, grey functions", fontsize=9)
     figure.tight_layout()
+    figure.canvas.draw()  # boxes get their sizes when drawn, and arrows end at them
+    for (source, target), count in arrows.items():
+        bend = 0.25 if source[1] == target[1] else 0.08
+        axes.annotate(
+            "", xy=place[target], xytext=place[source], zorder=1,
+            arrowprops={"arrowstyle": "-|>", "color": "0.55", "lw": 0.6 + 0.25 * min(count, 12) ** 0.5,
+                        "connectionstyle": f"arc3,rad={bend}", "shrinkA": 0, "shrinkB": 0,
+                        "patchA": drawn[source].get_bbox_patch(), "patchB": drawn[target].get_bbox_patch()},
+        )  # fmt: skip
     figure.savefig(path, dpi=160)
     plt.close(figure)
