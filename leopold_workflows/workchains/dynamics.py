@@ -9,7 +9,7 @@ from aiida.engine import ToContext, WorkChain, if_
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
-from leopold_workflows.workchains.label import label_faults
+from leopold_workflows.workchains.label import check_template, label_faults
 from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs
 from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
 from leopold_workflows.workchains.transport import TransportWorkChain, transport_inputs
@@ -33,6 +33,13 @@ class PolaronDynamicsWorkChain(WorkChain):
         spec.input("frames", valid_type=FrameSetData, required=False, help="Labelled frames, instead of a seed.")
         spec.input("test", valid_type=FrameSetData, required=False, help="A held-out run to go with `frames`.")
         spec.input("starts", valid_type=FrameSetData, required=False, help="Starts of dynamics to go with `frames`.")
+        spec.input(
+            "template",
+            valid_type=orm.Dict,
+            required=False,
+            validator=check_template,
+            help="Occupations of a released carrier to go with `frames`, imposed where frames are labelled.",
+        )
         spec.input("model", valid_type=ModelData, required=False, help="Model to begin with.")
         spec.input(
             "catalogue",
@@ -45,7 +52,7 @@ class PolaronDynamicsWorkChain(WorkChain):
             LearnWorkChain,
             namespace="learn",
             namespace_options=_optional(),
-            exclude=("frames", "test", "starts", "host", "model", "catalogue"),
+            exclude=("frames", "test", "starts", "label.template", "host", "model", "catalogue"),
         )
         spec.expose_inputs(
             TransportWorkChain,
@@ -124,7 +131,7 @@ class PolaronDynamicsWorkChain(WorkChain):
 
     def setup(self):
         """Begin with what is given."""
-        for name in (*FROM_SEED, "model", "catalogue"):
+        for name in (*FROM_SEED, "template", "model", "catalogue"):
             self.ctx[name] = self.inputs.get(name)
         self.ctx.learning_exit = 0
 
@@ -147,7 +154,8 @@ class PolaronDynamicsWorkChain(WorkChain):
             return self.exit_codes.ERROR_SUB_PROCESS_SEED.format(status=node.exit_status, why=node.exit_message)
         outputs = node.outputs
         self.ctx.frames, self.ctx.test, self.ctx.starts = outputs.frames, outputs.validation, outputs.starts
-        self.ctx.template = outputs.template if "template" in outputs else None
+        if "template" in outputs and self.ctx.template is None:
+            self.ctx.template = outputs.template
         return None
 
     def needs_learning(self):
@@ -161,7 +169,7 @@ class PolaronDynamicsWorkChain(WorkChain):
         for name in (*FROM_SEED, "model", "catalogue"):
             if self.ctx[name] is not None:
                 inputs[name] = self.ctx[name]
-        if self.ctx.get("template") is not None and "template" not in inputs.label:
+        if self.ctx.template is not None:
             inputs.label.template = self.ctx.template
         inputs.metadata = {"call_link_label": "learn"}
         return ToContext(learning=self.submit(LearnWorkChain, **inputs))

@@ -46,7 +46,7 @@ class LabelWorkChain(WorkChain):
             "template",
             valid_type=orm.Dict,
             required=False,
-            validator=_template,
+            validator=check_template,
             help="Occupations of a released carrier, the output of a seed, imposed on equivalent sites; others, and "
             "all without it, get nominal ones.",
         )
@@ -167,7 +167,8 @@ def label_faults(inputs, structure: orm.StructureData, sites: Sequence[int] | No
     return impose_faults(inputs["vasp"], structure, inputs["carrier"], sites)
 
 
-def _template(node, _) -> str | None:
+def check_template(node, _) -> str | None:
+    """Why this is no template of occupation matrices; None if it is."""
     if node is not None:
         try:
             Template.from_dict(node.get_dict())

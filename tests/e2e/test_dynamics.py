@@ -37,7 +37,7 @@ def test_study_ends_with_every_output(study):
     wanted = {"frames", "model", "catalogue", "convergence", "learning_curve", "label_outcomes", "transport"}
     assert wanted <= set(study.outputs)
     assert study.outputs.convergence["converged"] == (study.exit_status == 0)
-    assert {"frames", "validation", "starts", "structure"} <= set(study.outputs.seed)
+    assert {"frames", "validation", "starts", "structure", "template"} <= set(study.outputs.seed)
 
 
 def test_hop_frames_were_labelled_and_learned(study):
@@ -62,6 +62,9 @@ def test_labels_are_of_the_structures_that_were_asked(study):
         assert np.abs((moved - np.rint(moved)) @ label.cell).max() < 1e-4
         assert label.carrier_sites == asked.carrier_sites == label.requested_sites
         assert label.pathway == asked.pathway and label.labelled and label.source == "label"
+    imposed = [n.inputs.occmatrix for n in study.called_descendants if "occmatrix" in n.inputs]
+    of_labels = [node.description for node in imposed if node.creator.process_label == "label_request"]
+    assert of_labels and all("harvested" in description for description in of_labels)
     missed = queries.failed_labels(study)
     assert len(missed) + len(pairs) == study.outputs.label_outcomes["total"]
     assert {m["outcome"] for m in missed} <= {"moved", "delocalised", "not_converged", "failed"}
@@ -93,6 +96,7 @@ def test_a_relaunch_recomputes_nothing(study, builder):
     again = builder()
     again.frames = study.outputs.seed.frames
     again.test, again.starts = study.outputs.seed.validation, study.outputs.seed.starts
+    again.template = study.outputs.seed.template
     with enable_caching(identifier="aiida.calculations:leopold.*"):
         node = run_get_node(again).node
     assert node.exit_status == study.exit_status

@@ -216,16 +216,18 @@ def test_a_frame_whose_carrier_cannot_be_imposed_leaves_the_others(standin, hop_
 
 
 @pytest.mark.xdist_group("aiida-runs")
-def test_a_label_asked_for_again_is_not_computed_again(standin, hop_frames):
+def test_a_label_asked_for_again_is_not_computed_again(standin, hop_frames, template):
     builder = LabelWorkChain.get_builder_from_protocol(
         standin, FrameSetData.from_frames(hop_frames), hop_frames[0].id, material="mgo", protocol="fast"
     )
+    builder.template = template
     first, _ = run_get_node(builder)
     with enable_caching(identifier="aiida.calculations:leopold.vasp"):
         # other nodes of the same content, as another launch would make
         again = LabelWorkChain.get_builder_from_protocol(
             standin, FrameSetData.from_frames(hop_frames), hop_frames[0].id, material="mgo", protocol="fast"
         )
+        again.template = orm.Dict(template.get_dict())
         second, node = run_get_node(again)
     jobs = [n for n in node.called if n.process_label == "LeopoldVaspCalculation"]
     assert len(jobs) == 2 and all(job.base.caching.is_created_from_cache for job in jobs)

@@ -9,7 +9,9 @@ from aiida.common import AttributeDict
 from aiida.engine.utils import instantiate_process
 from aiida.manage.manager import get_manager
 
+from leopold_model.analysis.sites import Host
 from leopold_model.tracks import ReplicaTrack, TrackFile, write_track
+from leopold_model.vasp.template import Template
 from leopold_workflows.calculations.functions_transport import transport_of
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.track import TrackData
@@ -243,10 +245,15 @@ def test_the_occupations_of_the_seed_go_to_its_labels(dynamics, make_frames):
     assert process.inspect_seed() is None
     process.run_learning()
     assert process.calls[-1][1]["label"]["template"] is template
-    # frames without a seed have none
+    # frames without a seed have those that come with them, if any
     process = dynamics(frames=frames)
     process.run_learning()
     assert "template" not in process.calls[-1][1]["label"]
+    host = Host(np.eye(3), np.zeros((1, 3)), np.array([8]), "O")
+    given = Template(host, np.array([8]), np.zeros((1, 3)), np.eye(3), {0: (1, np.eye(3), np.eye(3))}).to_dict()
+    process = dynamics(frames=frames, template=orm.Dict(given))
+    process.run_learning()
+    assert process.calls[-1][1]["label"]["template"].get_dict() == given
 
 
 def test_failed_stage_ends_the_study(dynamics):
