@@ -186,16 +186,18 @@ def buckets(
     dtype,
     hop_weight: float = 1.0,
     surface: Sequence[float] | None = None,
+    images: str = "all",
 ) -> list[tuple[Bucket, np.ndarray]]:
     """Padded frames grouped by size, each group with the positions of its frames in `frames`.
 
     `species` are the frames' species indices, `references` (n_species,) eV, `surface` (len(frames),) a factor on the
     energy, forces and virial of each frame in the loss (None: 1). Labels a frame lacks become NaN (energy, forces,
-    occupations) or are masked (virial), so that evaluation can report on what there is.
+    occupations) or are masked (virial), so that evaluation can report on what there is. `images` as in
+    `graph.neighbours`.
     """
     lists = []
     for k, f in enumerate(frames):
-        edges = neighbours(f.positions, f.cell, f.pbc, cutoff)
+        edges = neighbours(f.positions, f.cell, f.pbc, cutoff, images=images)
         vectors = edge_vectors(f.positions, f.cell, edges)
         shortest = np.linalg.norm(vectors, axis=1).min(initial=np.inf)
         if shortest < MIN_DISTANCE:

@@ -1,5 +1,7 @@
 """Periodic pair lists: every image inside the cutoff, so a cell may be smaller than the cutoff.
 
+A model trained on one image of each pair (`images` "nearest", a published one) is served such lists instead.
+
 Words: a *pair* is an unordered couple of atoms (one of them possibly an image) closer than the cutoff, listed once; an
 atom pairs with its own images too. Each pair is one row of `Edges`; the network sends a message both ways along it.
 Lists are padded to a capacity so that compiled code keeps its shapes; padded rows have `mask` False.
@@ -39,11 +41,12 @@ class Edges:
         return self.senders.shape[0]
 
 
-def neighbours(positions, cell, pbc, cutoff: float, capacity: int | None = None) -> Edges:
-    """All pairs closer than `cutoff` (Angstrom), all periodic images; padded to `capacity` rows when one is given.
+def neighbours(positions, cell, pbc, cutoff: float, capacity: int | None = None, images: str = "all") -> Edges:
+    """All pairs closer than `cutoff` (Angstrom); padded to `capacity` rows when one is given.
 
-    `positions` (n, 3), `cell` (3, 3), `pbc` (3,) bool. Raises NeighbourOverflow when `capacity` is too small,
-    ValueError for a cell without volume along a periodic direction or positions that are not finite.
+    `positions` (n, 3), `cell` (3, 3), `pbc` (3,) bool; `images` "all", or "nearest" for one image of each pair (see
+    `is_nearest`), which needs a cell periodic along all three vectors. Raises NeighbourOverflow when `capacity` is too
+    small, ValueError for a cell without volume along a periodic direction or positions that are not finite.
     """
     positions, cell = np.asarray(positions, dtype=float), np.asarray(cell, dtype=float)
     periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
@@ -53,6 +56,9 @@ def neighbours(positions, cell, pbc, cutoff: float, capacity: int | None = None)
         raise ValueError(f"cell {cell.tolist()} has no volume: give three independent vectors, in Angstrom")
     finder = NeighborList(cutoff=float(cutoff), full_list=False)
     i, j, shifts = finder.compute(points=positions, box=cell, periodic=periodic, quantities="ijS")
+    if images == "nearest":
+        near = is_nearest(positions[j] - positions[i] + shifts @ cell, np.linalg.inv(cell))
+        i, j, shifts = i[near], j[near], shifts[near]
     found = len(i)
     size = found if capacity is None else capacity
     if found > size:
@@ -67,6 +73,15 @@ def neighbours(positions, cell, pbc, cutoff: float, capacity: int | None = None)
 def edge_vectors(positions, cell, edges: Edges):
     """Receiver minus sender with its image, (P, 3) Angstrom; works on numpy and jax arrays, differentiable."""
     return positions[edges.receivers] - positions[edges.senders] + edges.shifts.astype(positions.dtype) @ cell
+
+
+def is_nearest(vectors, inverse_cell):
+    """Which pair vectors (P, 3) are the one of their pair with fractional coordinates in [-1/2, 1/2); (P,) bool.
+
+    That is the image published codes keep: the nearest one in an orthorhombic cell. Works on numpy and jax arrays.
+    """
+    fractional = vectors @ inverse_cell
+    return ((fractional >= -0.5) & (fractional < 0.5)).all(axis=1)
 
 
 def _completed(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:

@@ -39,7 +39,8 @@ def force_field(model: Model, numbers: np.ndarray, dtype: str) -> ForceField:
     def potential(params, vectors, senders, receivers, mask, species, charge):
         return atomic_outputs(params, spec, vectors, senders, receivers, mask, species, charge)
 
-    return ForceField(potential, model.astype(dtype).params, model.cutoff, species, model.reference_energy(species))
+    return ForceField(potential, model.astype(dtype).params, model.cutoff, species, model.reference_energy(species),
+                      model.images)  # fmt: skip
 
 
 def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], None] | None = None) -> dict:
@@ -50,6 +51,8 @@ def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], N
     model = load_model(path)
     frames = read_frames(directory / config.structures)
     check_start(frames, config.structures, model.carrier, model.n_carriers)
+    for frame in frames:
+        model.must_serve(frame.cell, frame.pbc)
     field = force_field(model, frames[0].numbers, config.dtype)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return simulate(config, frames, field, directory, report, model_hash=digest)

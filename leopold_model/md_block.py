@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leopold_model.graph import neighbours
+from leopold_model.graph import is_nearest, neighbours
 from leopold_model.md_charge import next_carriers
 from leopold_model.md_integrators import ACCELERATION, KB, Integrator, degrees_of_freedom, kinetic_energy
 
@@ -115,10 +115,12 @@ def make_block(
     length: int,
     n_tracked: int,
     dtype,
+    images: str = "all",
 ) -> Callable:
     """`block(params, fixed, state, candidates, capacity)` -> state after `length` steps, Rows with a leading axis B.
 
-    Everything but `params` has a leading axis of replicas, advanced together on one device.
+    Everything but `params` has a leading axis of replicas, advanced together on one device. With `images` "nearest"
+    each step keeps one image of each pair, whichever is nearest then.
     """
     n = len(species)
     species_of_atoms = jnp.asarray(species, jnp.int32)
@@ -140,8 +142,10 @@ def make_block(
         return energy, forces[:, :3], occupations
 
     def one_block(params, fixed: Fixed, state: State, listed: Candidates, capacity: int):
+        inverse_cell = jnp.linalg.inv(fixed.cell) if images == "nearest" else None
+
         def step(state: State, noise):
-            pairs, count, distance = _inside(state.positions, listed, cutoff, capacity, dtype)
+            pairs, count, distance = _inside(state.positions, listed, cutoff, capacity, dtype, inverse_cell)
             charge = jnp.zeros(n, dtype).at[state.carriers].set(1.0)
             energy, forces, occupations = evaluate(params, state.positions, pairs, charge)
             energy = energy + fixed.reference
@@ -195,16 +199,18 @@ def make_block(
     return block
 
 
-def _inside(positions, listed: Candidates, cutoff: float, capacity: int, dtype):
+def _inside(positions, listed: Candidates, cutoff: float, capacity: int, dtype, inverse_cell=None):
     """Pairs within `cutoff`, in list order, on `capacity` rows; how many there are; the shortest distance.
 
-    Rows past the count repeat the first candidate and are masked.
+    Rows past the count repeat the first candidate and are masked. With `inverse_cell` only nearest images are pairs.
     """
-    vectors = positions[listed.receivers] - positions[listed.senders] + listed.shifts
+    exact = positions[listed.receivers] - positions[listed.senders] + listed.shifts
     # kept in memory once, or XLA gathers and subtracts anew in every fusion that reads a vector
-    vectors = jax.lax.optimization_barrier(vectors.astype(dtype))
+    vectors = jax.lax.optimization_barrier(exact.astype(dtype))
     square = jnp.sum(vectors**2, axis=1)
     near = square < cutoff**2
+    if inverse_cell is not None:
+        near &= is_nearest(exact, inverse_cell)
     rank = jnp.cumsum(near.astype(jnp.int32))
     count = rank[-1]
     slot = jnp.where(near, rank - 1, capacity)

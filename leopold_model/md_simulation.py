@@ -41,7 +41,8 @@ _ROOM = 1.05  # capacity of a list over what it holds: padding is paid every ste
 class ForceField:
     """What moves the atoms: a potential (see `md_block.Potential`) with its parameters, and what it needs to know.
 
-    `species` (n,) as the potential wants them, `reference` eV added to every energy.
+    `species` (n,) as the potential wants them, `reference` eV added to every energy, `images`
+    as in `graph.neighbours`.
     """
 
     potential: Potential
@@ -49,6 +50,7 @@ class ForceField:
     cutoff: float
     species: np.ndarray
     reference: float = 0.0
+    images: str = "all"
 
 
 def simulate(
@@ -103,6 +105,7 @@ class Simulation:
             length=self.length,
             n_tracked=max(min(config.n_tracked, len(self.numbers)), len(frames[0].carrier_sites)),
             dtype=self.dtype,
+            images=field.images,
         )
         self.replicas = self._start(integrator)
         size = together(len(self.replicas))
