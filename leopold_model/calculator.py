@@ -18,7 +18,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from leopold_model.charge import charge_state, spin_moments
 from leopold_model.checkpoint import Model, ModelError, load_model
 from leopold_model.frames import carrier_sites as largest
-from leopold_model.graph import NeighbourOverflow, neighbours
+from leopold_model.graph import NeighbourOverflow
 
 HEADROOM = 1.15  # spare rows of the pair list, so that a few more pairs do not mean another compilation
 
@@ -71,9 +71,9 @@ class LeopoldCalculator(Calculator):
             self._sites = largest(self.results["magmoms"], self.model.n_carriers)
 
     def _edges(self, atoms: Atoms):
-        args = (atoms.positions, atoms.cell.array, atoms.pbc, self.model.cutoff)
+        args = (atoms.positions, atoms.cell.array, atoms.pbc)
         try:
-            return neighbours(*args, capacity=self.capacity)
+            return self.model.neighbours(*args, capacity=self.capacity)
         except NeighbourOverflow as overflow:
             self.capacity = int(overflow.needed * HEADROOM)
-            return neighbours(*args, capacity=self.capacity)
+            return self.model.neighbours(*args, capacity=self.capacity)

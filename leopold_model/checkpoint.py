@@ -19,11 +19,14 @@ from flax import traverse_util
 
 from leopold_model import __version__
 from leopold_model.frames import Frame
-from leopold_model.graph import Edges, edge_vectors
-from leopold_model.network import Outputs, Spec, evaluate
+from leopold_model.graph import Edges, edge_vectors, neighbours
+from leopold_model.network import AnySpec, Outputs, Spec, evaluate
+from leopold_model.published import PublishedSpec
 
 FORMAT = "leopold-model"
 FORMAT_VERSION = 1
+VARIANTS: dict[str, type[AnySpec]] = {s.variant: s for s in (Spec, PublishedSpec)}  # type: ignore[attr-defined]
+CELL_TOLERANCE = 1e-3  # Angstrom; a model of one cell is not asked to notice how many digits a file keeps
 
 
 class ModelError(ValueError):
@@ -37,10 +40,11 @@ class Model:
     `spec` static architecture, `params` pytree of arrays, `references` (n_species,) float64 eV, the energy of one atom
     of each species, to be added to the network's energies; `header` what the file says besides: `carrier`,
     `n_carriers`, `dataset`, `settings`, `temperatures` [lowest, highest] K, `pathways` {name: count}, `versions`,
-    `units`, `training`.
+    `units`, `training`; `images` "nearest" with `cell` (3, 3) Angstrom for one that knows a single image of each pair,
+    and so a single cell.
     """
 
-    spec: Spec
+    spec: AnySpec
     params: dict
     references: np.ndarray
     header: dict = field(default_factory=dict)
@@ -56,6 +60,11 @@ class Model:
     @property
     def n_carriers(self) -> int:
         return int(self.header.get("n_carriers", 1))
+
+    @property
+    def images(self) -> str:
+        """The images its pair lists hold: "all" or "nearest"."""
+        return self.header.get("images", "all")
 
     @property
     def dtype(self) -> np.dtype:
@@ -79,6 +88,23 @@ class Model:
                     f"with {self.n_carriers} {self.carrier}(s): use frames of that carrier, or train without "
                     "initial_model"
                 )
+
+    def must_serve(self, cell, pbc) -> None:
+        """ModelError when the model holds for one periodic cell and `cell` (3, 3) Angstrom, `pbc` (3,) is another."""
+        if self.images == "all":
+            return
+        own = np.asarray(self.header["cell"], dtype=float)
+        if not np.all(pbc) or np.abs(np.asarray(cell, dtype=float) - own).max() > CELL_TOLERANCE:
+            raise ModelError(
+                f"cell {np.round(cell, 4).tolist()}, pbc {np.broadcast_to(pbc, 3).tolist()}: this model was trained "
+                f"with one image of each pair (images: nearest), so it holds for the periodic cell {own.tolist()} "
+                "alone. Use that cell, or a model trained with all images"
+            )
+
+    def neighbours(self, positions, cell, pbc, capacity: int | None = None) -> Edges:
+        """The pair list the model wants (see `graph.neighbours`); ModelError for a cell it cannot serve."""
+        self.must_serve(cell, pbc)
+        return neighbours(positions, cell, pbc, self.cutoff, capacity, self.images)
 
     def reference_energy(self, species) -> float:
         """Sum of the species' reference energies, eV: constant for a composition."""
@@ -126,7 +152,7 @@ def save_model(path: str | Path, model: Model) -> None:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "package": __version__,
-        "variant": "default",
+        "variant": model.spec.variant,
         "spec": asdict(model.spec),
         **model.header,
         "arrays": [[name, a.dtype.newbyteorder("<").str, list(a.shape)] for name, a in arrays.items()],
@@ -165,7 +191,8 @@ def load_model(path: str | Path) -> Model:
         raise ModelError(f"{path} has {len(data) - offset} bytes too many: it is damaged. Copy the file again")
     references = arrays.pop("references").copy()
     params = _unlisted(traverse_util.unflatten_dict({k: jnp.asarray(v) for k, v in arrays.items()}, sep="/"))
-    known = {f.name for f in fields(Spec)}
+    variant = VARIANTS[header["variant"]]
+    known = {f.name for f in fields(variant)}
     spec: dict = {k: tuple(v) if isinstance(v, list) else v for k, v in header.pop("spec").items()}
     if set(spec) != known:
         raise ModelError(
@@ -173,7 +200,7 @@ def load_model(path: str | Path) -> Model:
         )
     for key in ("format", "format_version", "package", "variant"):
         header.pop(key, None)
-    return Model(Spec(**spec), params, references, header)
+    return Model(variant(**spec), params, references, header)
 
 
 def _header(path: Path, line: bytes) -> dict:
@@ -182,13 +209,15 @@ def _header(path: Path, line: bytes) -> dict:
         if header["format"] != FORMAT:
             raise ValueError
     except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-        raise ModelError(f"{path} is not a LEOPOLD model file (.leopold, written by `leopold train`)") from None
+        raise ModelError(
+            f"{path} is not a LEOPOLD model file (.leopold, written by `leopold train` or `leopold convert`)"
+        ) from None
     if header["format_version"] > FORMAT_VERSION:
         raise ModelError(
             f"{path} has model format {header['format_version']} (leopold {header.get('package')}), newer than "
             f"{FORMAT_VERSION}: update leopold"
         )
-    if header.get("variant") != "default":
+    if header.get("variant") not in VARIANTS:
         raise ModelError(f"{path} holds the variant {header.get('variant')!r}, unknown to this version: update leopold")
     return header
 

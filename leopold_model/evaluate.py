@@ -61,9 +61,11 @@ def _batch(data: Bucket, rows) -> Bucket:
 
 
 def predictions(model: Model, frames: Sequence[Frame], batch_size: int = 8) -> list[Prediction]:
-    """The model's answer for every frame, in the model's dtype."""
+    """The model's answer for every frame, in the model's dtype; ModelError for a species or cell it cannot serve."""
     species = [model.species_index(f.numbers) for f in frames]
-    groups = buckets(frames, species, model.references, model.cutoff, model.dtype)
+    for f in frames:
+        model.must_serve(f.cell, f.pbc)
+    groups = buckets(frames, species, model.references, model.cutoff, model.dtype, images=model.images)
     return predict_buckets(model, frames, groups, batch_size)
 
 

@@ -140,13 +140,17 @@ class Frame:
         if stress is not None and np.shape(stress) == (6,):
             xx, yy, zz, yz, xz, xy = stress
             stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-        unknown = set(atoms.info) - set(_INFO) - {"units"}
+        unknown = set(atoms.info) - set(_INFO) - {"units", "carrier_site"}
         if unknown:
             raise FrameError(
                 f"unknown frame key {sorted(unknown)[0]!r}: known keys are {', '.join(_INFO)}. "
                 "Rename or delete it in the comment line of the extxyz file"
             )
-        info = {k: v for k, v in atoms.info.items() if k != "units"}
+        info = {k: v for k, v in atoms.info.items() if k not in ("units", "carrier_site")}
+        if "carrier_site" in atoms.info:
+            # as evaluations of the published models are written: one carrier, whose kind goes without saying
+            site = int(atoms.info["carrier_site"])
+            info = {"carrier_sites": (site,), "carrier": _carrier_on(atoms.numbers, site)} | info
         for name in ("carrier_sites", "requested_sites"):
             if name in info:
                 info[name] = tuple(int(i) for i in np.atleast_1d(_split(info[name])))
@@ -172,6 +176,7 @@ _INFO = (
     "carrier", "carrier_sites", "requested_sites", "source", "run", "step", "label", "pathway", "temperature",
     "converged", "settings",
 )  # fmt: skip
+_ANIONS = (7, 8, 9, 16, 17, 34, 35, 52, 53)  # N, O, S, Se, Te and the halogens
 _SCALARS = ("energy", *(name for name in _INFO if name not in ("carrier_sites", "requested_sites")))
 
 
@@ -180,6 +185,13 @@ def _arrays(n: int) -> dict[str, tuple[int, ...]]:
         "positions": (n, 3), "cell": (3, 3), "forces": (n, 3), "stress": (3, 3),
         "occupations": (n, 2), "moments": (n,), "velocities": (n, 3),
     }  # fmt: skip
+
+
+def _carrier_on(numbers: np.ndarray, site: int) -> str:
+    """What an excess charge on this atom is: a hole on an anion, an electron on anything else."""
+    if not 0 <= site < len(numbers):
+        raise FrameError(f"carrier_site = {site} but the frame has atoms 0 to {len(numbers) - 1}")
+    return "hole" if numbers[site] in _ANIONS else "electron"
 
 
 def _split(value) -> list | np.ndarray:

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from leopold_model.config import LossWeights
 from leopold_model.dataset import Bucket
-from leopold_model.network import Outputs, Spec, evaluate
+from leopold_model.network import AnySpec, Outputs, Spec, evaluate
 
 
-def predict(params, spec: Spec, batch: Bucket) -> Outputs:
+def predict(params, spec: AnySpec, batch: Bucket) -> Outputs:
     """Outputs of B frames at once: one flat graph of B n atoms, reshaped back; the leading axis of each is B.
 
     `energy` (B,), `forces` (B, n, 3), `occupations` (B, n, 2), `atomic_energies` (B, n), `virial` (B, 3, 3).

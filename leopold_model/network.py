@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from leopold_model import published
 from leopold_model.radial import bessel, covalent_onset, repulsion
 
 # dynamics accumulates in float64 around a float32 model, so both must exist; every array here carries its dtype
@@ -33,6 +35,8 @@ IN_BOUNDS = "promise_in_bounds"  # lists come from `graph` and never point outsi
 class Spec:
     """Architecture; `elements` are atomic numbers, ascending: a species is an index into them."""
 
+    variant: ClassVar[str] = "default"
+
     elements: tuple[int, ...]
     cutoff: float = 5.0
     layers: int = 3
@@ -43,6 +47,9 @@ class Spec:
     head_hidden: int = 32
     ensemble: int = 1
     mean_neighbours: float = 50.0
+
+
+AnySpec = Spec | published.PublishedSpec
 
 
 @struct.dataclass
@@ -134,18 +141,21 @@ def member_outputs(params, spec: Spec, vectors, senders, receivers, edge_mask, s
     return energies, occupations * (one_hot @ scale) + one_hot @ shift
 
 
-def atomic_outputs(params, spec: Spec, vectors, senders, receivers, edge_mask, species, charge):
+def atomic_outputs(params, spec: AnySpec, vectors, senders, receivers, edge_mask, species, charge):
     """Atomic energies (n,) eV, relative to the references, and occupations (n, 2): the mean over readout heads.
 
     `vectors` (P, 3) receiver minus sender, Angstrom; `senders`, `receivers` (P,) with each pair ONCE, in either
     direction (`graph.neighbours`); `edge_mask` (P,) False on padding; `species` (n,) index into `spec.elements`;
     `charge` (n,) 1 on carrier sites. Pairs beyond the cutoff contribute exactly nothing, so a skin list may be passed.
+    The class of `spec` says which network it is.
     """
+    if isinstance(spec, published.PublishedSpec):
+        return published.atomic_outputs(params, spec, vectors, senders, receivers, edge_mask, species, charge)
     energies, occupations = member_outputs(params, spec, vectors, senders, receivers, edge_mask, species, charge)
     return energies.mean(axis=0), occupations.mean(axis=0)
 
 
-def evaluate(params, spec: Spec, vectors, senders, receivers, edge_mask, species, charge) -> Outputs:
+def evaluate(params, spec: AnySpec, vectors, senders, receivers, edge_mask, species, charge) -> Outputs:
     """Energy, forces, virial and occupations from one evaluation and its gradient; arguments as `atomic_outputs`."""
 
     def total(vectors):

@@ -21,7 +21,7 @@ import optax.contrib
 from flax import serialization, struct
 
 from leopold_model import dataset, network
-from leopold_model.checkpoint import Model, species_index
+from leopold_model.checkpoint import Model, ModelError, species_index
 from leopold_model.config import LossWeights, TrainConfig
 from leopold_model.crossings import other_charge_states
 from leopold_model.dataset import Bucket, DataError
@@ -132,6 +132,11 @@ class Training:
                 "repulsion_onset": jnp.asarray(measured.repulsion_onset, dtype),
             }
             self.references = measured.references
+        elif not isinstance(initial.spec, network.Spec):
+            raise ModelError(
+                f"initial_model = {config.initial_model!r} is of the {initial.spec.variant} variant, which can be run "
+                "but not trained: leave it out to train a model of the default variant"
+            )
         else:
             for name in sorted(config.network.model_fields_set):
                 asked, there = getattr(config.network, name), getattr(initial.spec, name)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from leopold_model import train as train_module
 from leopold_model.charge import charge_state
-from leopold_model.checkpoint import load_model
+from leopold_model.checkpoint import load_model, save_model
 from leopold_model.cli import main
 from leopold_model.config import TrainConfig
 from leopold_model.evaluate import predictions
@@ -25,6 +25,7 @@ from leopold_model.graph import neighbours
 from leopold_model.training import Training
 
 from .conftest import teacher_frames
+from .published_model import random_model
 
 NETWORK = {"cutoff": 3.0, "layers": 1, "scalars": 8, "vectors": 2, "n_radial": 4, "radial_hidden": [], "head_hidden": 8}
 
@@ -220,6 +221,12 @@ def test_a_network_other_than_the_initial_model_has_is_refused(trained, tmp_path
     result = invoke("train", config)
     assert result.exit_code == 1
     assert "network.cutoff = 6.0, but" in result.output and "leave it out" in result.output
+
+
+def test_a_published_model_is_run_but_not_trained(tmp_path):
+    save_model(tmp_path / "published.leopold", random_model())
+    result = invoke("train", write_case(tmp_path, epochs=1, initial_model="published.leopold"))
+    assert result.exit_code == 1 and "published variant, which can be run but not trained" in result.output
 
 
 def test_mixed_sizes_train_together_and_padding_changes_nothing():
