@@ -68,6 +68,8 @@ def start_daemon(workers: int) -> None:
 
     client = get_daemon_client()
     if not client.is_daemon_running:
+        # a daemon that was stopped between storing a process and queueing it leaves one that nobody would ever run
+        verdi("process", "repair")
         client.start_daemon(number_workers=workers)
 
 

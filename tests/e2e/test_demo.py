@@ -36,6 +36,8 @@ def start(folder: Path):
         demo = subprocess.Popen(
             [BINARIES / "aiida-leopold", "demo", "mgo", "--workers", "1", "--overrides", "tiny.yaml"],
             cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment,
+            # tests started in the background ignore Ctrl-C, and what they start would too
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
     return demo, log
 
@@ -61,6 +63,9 @@ def test_interrupted_and_started_again_it_ends_with_a_report(folder):
     demo.send_signal(signal.SIGINT)
     assert "run the same command to go on" in wait(demo, log)
     assert demo.returncode == 130
+    # stopped between storing a process and queueing it, a daemon leaves one without a task; here for certain
+    tasks = sorted((folder / "demo" / ".aiida").glob("broker/*/storage/tasks/*/*.json"))
+    tasks[-1].unlink()
 
     demo, log = start(folder)
     text = wait(demo, log)
