@@ -79,9 +79,10 @@ class Model:
         return species_index(self.spec.elements, numbers)
 
     def must_fit(self, frames: Sequence[Frame], where: str) -> None:
-        """ModelError unless `frames` hold only species this model has seen, and carriers of its kind and number."""
+        """ModelError unless the model knows species and cell of all `frames`, and the kind and number of carriers."""
         for k, frame in enumerate(frames):
             self.species_index(frame.numbers)
+            self.must_serve(frame.cell, frame.pbc)
             if (frame.carrier, len(frame.carrier_sites)) != (self.carrier, self.n_carriers):
                 raise ModelError(
                     f"{where}, frame {k}: {len(frame.carrier_sites)} {frame.carrier}(s), but the model was trained "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class ConfigError(ValueError):
@@ -20,8 +20,9 @@ class _Section(BaseModel):
 
 
 class NetworkConfig(_Section):
-    """Architecture of the `default` variant (O(3) parity, all periodic images, smooth cut-off)."""
+    """Architecture: the `default` variant (O(3) parity, smooth cut-off), or that of the `published` LEOPOLD models."""
 
+    variant: Literal["default", "published"] = "default"
     cutoff: float = Field(5.0, gt=0, description="Angstrom")
     layers: int = Field(3, ge=1)
     scalars: int = Field(32, ge=1, description="channels of 0e per hidden layer")
@@ -32,6 +33,13 @@ class NetworkConfig(_Section):
     )
     head_hidden: int = Field(32, ge=1)
     ensemble: int = Field(1, ge=1, description="readout heads of a shallow ensemble")
+
+    @model_validator(mode="after")
+    def _of_the_variant(self):
+        stray = {"head_hidden", "ensemble"} & self.model_fields_set
+        if self.variant == "published" and stray:
+            raise ValueError(f"the published variant has one linear head: leave out {', '.join(sorted(stray))}")
+        return self
 
 
 class LossWeights(_Section):
@@ -78,6 +86,9 @@ class TrainConfig(_Section):
     patience: int | None = Field(None, description="epochs without improvement before stopping")
     seed: int = Field(0, ge=0)
     dtype: Literal["float32", "float64"] = "float32"
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="refused when it is not there; auto: jax's choice"
+    )
     max_wall_seconds: float | None = Field(None, gt=0, description="checkpoint and stop with exit code 10 before this")
     checkpoint_every: int = Field(20, ge=1, description="epochs")
 
@@ -87,6 +98,9 @@ class GuardConfig(_Section):
 
     max_temperature_factor: float = Field(4.0, gt=1, description="instantaneous over target temperature")
     min_distance: float = Field(0.9, gt=0, description="Angstrom")
+    min_approach: float = Field(
+        0.6, ge=0, lt=1, description="of the shortest distance of that couple of species in the start frames"
+    )
     min_moment: float = Field(0.1, ge=0, description="largest moment below this for a block: carrier lost")
 
 
@@ -122,6 +136,9 @@ class MDConfig(_Section):
     block: int = Field(100, ge=1, description="steps between checks")
     seed: int = Field(0, ge=0)
     dtype: Literal["float32", "float64"] = "float32"
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="refused when it is not there; auto: jax's choice"
+    )
     trajectory: str = "trajectory.h5"
     track: str = "track.h5"
     max_wall_seconds: float | None = Field(None, gt=0)

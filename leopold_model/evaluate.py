@@ -160,16 +160,17 @@ def save_predictions(path: str | Path, answers: Sequence[Prediction]) -> None:
 @click.argument("model", type=click.Path(dir_okay=False))
 @click.argument("frames", type=click.Path(dir_okay=False))
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
 @click.option(
     "--predictions", "output", type=click.Path(dir_okay=False), help="Write per-frame arrays to this .npz file."
 )
-def command(model, frames, dtype, as_json, output):
+def command(model, frames, dtype, device, as_json, output):
     """Errors of MODEL on the labelled FRAMES (.h5, .xyz)."""
     from leopold_model.selftest import UnsoundJax, require_sound_jax
 
     try:
-        require_sound_jax()
+        require_sound_jax(device)
         report, answers = evaluate_frames(load_model(model).astype(dtype), read_frames(frames))
     except (FrameError, ModelError, DataError, UnsoundJax) as error:
         raise click.ClickException(str(error)) from None

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from leopold_model.config import LossWeights
 from leopold_model.dataset import Bucket
-from leopold_model.network import AnySpec, Outputs, Spec, evaluate
+from leopold_model.network import AnySpec, Outputs, evaluate
 
 
 def predict(params, spec: AnySpec, batch: Bucket) -> Outputs:
@@ -45,7 +45,7 @@ def predict(params, spec: AnySpec, batch: Bucket) -> Outputs:
     )
 
 
-def loss(params, spec: Spec, weights: LossWeights, batch: Bucket) -> tuple[jax.Array, dict[str, jax.Array]]:
+def loss(params, spec: AnySpec, weights: LossWeights, batch: Bucket) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Weighted mean over the frames of `batch`, and its terms; frames of weight 0 are padding."""
     out = predict(params, spec, batch)
     N, atom = batch.n_atoms, batch.atom_mask

@@ -46,7 +46,7 @@ def force_field(model: Model, numbers: np.ndarray, dtype: str) -> ForceField:
 def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], None] | None = None) -> dict:
     """Read the files a configuration names, run it, write its outputs into `directory`, return the result."""
     directory = Path(directory)
-    require_sound_jax()
+    require_sound_jax(config.device)
     path = directory / config.model
     model = load_model(path)
     frames = read_frames(directory / config.structures)

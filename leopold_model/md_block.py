@@ -11,7 +11,7 @@ whose atoms have left half the skin, or whose pairs outgrow the capacity, is mar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leopold_model.graph import is_nearest, neighbours
+from leopold_model.frames import Frame
+from leopold_model.graph import edge_vectors, is_nearest, neighbours
 from leopold_model.md_charge import next_carriers
 from leopold_model.md_integrators import ACCELERATION, KB, Integrator, degrees_of_freedom, kinetic_energy
 
@@ -42,11 +43,13 @@ class State(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Pairs closer than cutoff + skin at `origin` (n, 3): `senders`, `receivers` (C,), `shifts` (C, 3) Angstrom."""
+    """Pairs closer than cutoff + skin at `origin` (n, 3): `senders`, `receivers` (C,), `shifts` (C, 3) Angstrom,
+    `usual` (C,) Angstrom the distance that couple of species keeps."""
 
     senders: Array
     receivers: Array
     shifts: Array
+    usual: Array
     origin: Array
     skin: Array
 
@@ -61,8 +64,8 @@ class Fixed(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What each of B steps gives; `distance` the shortest pair, `pairs` how many, `moved` the largest displacement
-    from the list's origin over half the skin."""
+    """What each of B steps gives; `distance` the shortest pair, `approach` the smallest distance over what its couple
+    of species keeps, `pairs` how many, `moved` the largest displacement from the list's origin over half the skin."""
 
     positions: Array
     occupations: Array
@@ -73,12 +76,28 @@ class Rows(NamedTuple):
     temperature: Array
     conserved: Array
     distance: Array
+    approach: Array
     pairs: Array
     moved: Array
 
 
-def candidates(positions, cell, pbc, cutoff: float, skin: float) -> Candidates:
-    """The candidate list in a canonical order, so that longer lists hold shorter ones in the same order."""
+def usual_distances(frames: Sequence[Frame], species: np.ndarray, cutoff: float) -> np.ndarray:
+    """Shortest distance (Angstrom) of each couple of species in the frames, symmetric; next to 0 where never met."""
+    closest = np.full((species.max() + 1,) * 2, np.inf)
+    for frame in frames:
+        edges = neighbours(frame.positions, frame.cell, frame.pbc, cutoff)
+        distance = np.linalg.norm(edge_vectors(frame.positions, frame.cell, edges), axis=1)
+        couple = np.sort([species[edges.senders], species[edges.receivers]], axis=0)
+        np.minimum.at(closest, tuple(couple), distance)
+    closest = np.minimum(closest, closest.T)
+    return np.where(np.isfinite(closest), closest, 1e-3)
+
+
+def candidates(positions, cell, pbc, cutoff: float, skin: float, species, usual: np.ndarray) -> Candidates:
+    """The candidate list in a canonical order, so that longer lists hold shorter ones in the same order.
+
+    `species` (n,), `usual` (n_species, n_species) as from `usual_distances`.
+    """
     edges = neighbours(positions, cell, pbc, cutoff + skin)
     i, j, shift = (np.asarray(x) for x in (edges.senders, edges.receivers, edges.shifts))
     # a pair may come in either direction: sender <= receiver, and for an atom's own images the first non-zero shift > 0
@@ -87,9 +106,8 @@ def candidates(positions, cell, pbc, cutoff: float, skin: float) -> Candidates:
     i, j, shift = np.where(swap, j, i), np.where(swap, i, j), np.where(swap[:, None], -shift, shift)
     order = np.lexsort((*shift.T[::-1], j, i))
     translation = shift[order].astype(float) @ np.asarray(cell, dtype=float)
-    return Candidates(
-        i[order].astype(np.int32), j[order].astype(np.int32), translation, np.array(positions), np.float64(skin)
-    )
+    i, j = i[order].astype(np.int32), j[order].astype(np.int32)
+    return Candidates(i, j, translation, usual[species[i], species[j]], np.array(positions), np.float64(skin))
 
 
 def padded(found: Candidates, capacity: int, cutoff: float) -> Candidates:
@@ -101,6 +119,7 @@ def padded(found: Candidates, capacity: int, cutoff: float) -> Candidates:
         senders=np.concatenate([found.senders, zeros]),
         receivers=np.concatenate([found.receivers, zeros]),
         shifts=np.concatenate([found.shifts, far]),
+        usual=np.concatenate([found.usual, np.ones(extra)]),
     )
 
 
@@ -145,7 +164,7 @@ def make_block(
         inverse_cell = jnp.linalg.inv(fixed.cell) if images == "nearest" else None
 
         def step(state: State, noise):
-            pairs, count, distance = _inside(state.positions, listed, cutoff, capacity, dtype, inverse_cell)
+            pairs, count, distance, approach = _inside(state.positions, listed, cutoff, capacity, dtype, inverse_cell)
             charge = jnp.zeros(n, dtype).at[state.carriers].set(1.0)
             energy, forces, occupations = evaluate(params, state.positions, pairs, charge)
             energy = energy + fixed.reference
@@ -170,6 +189,7 @@ def make_block(
                 temperature=2 * kinetic / (dof * KB),
                 conserved=energy + kinetic + integrator.bath_energy(bath, fixed.kT),
                 distance=distance,
+                approach=approach,
                 pairs=count,
                 moved=moved / (0.5 * listed.skin),
             )
@@ -200,7 +220,8 @@ def make_block(
 
 
 def _inside(positions, listed: Candidates, cutoff: float, capacity: int, dtype, inverse_cell=None):
-    """Pairs within `cutoff`, in list order, on `capacity` rows; how many there are; the shortest distance.
+    """Pairs within `cutoff`, in list order, on `capacity` rows; how many there are; the shortest distance;
+    the smallest one over the distance usual for its species.
 
     Rows past the count repeat the first candidate and are masked. With `inverse_cell` only nearest images are pairs.
     """
@@ -217,4 +238,5 @@ def _inside(positions, listed: Candidates, cutoff: float, capacity: int, dtype, 
     pick = jnp.zeros(capacity, jnp.int32).at[slot].set(jnp.arange(len(slot), dtype=jnp.int32), mode="drop")
     pick = jax.lax.optimization_barrier(pick)
     mask = jnp.arange(capacity) < count
-    return (vectors[pick], listed.senders[pick], listed.receivers[pick], mask), count, jnp.sqrt(square.min())
+    pairs = vectors[pick], listed.senders[pick], listed.receivers[pick], mask
+    return pairs, count, jnp.sqrt(square.min()), jnp.sqrt((square / listed.usual**2).min())

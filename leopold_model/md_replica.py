@@ -48,6 +48,13 @@ def judge(rows: Rows, guards: GuardConfig, target: float, capacity: int) -> Verd
             "unstable",
             f"two atoms came within {closest:.3f} Angstrom, limit {guards.min_distance:g} (guards.min_distance)",
         )
+    nearest = rows.approach[valid].min(initial=np.inf)
+    if nearest < guards.min_approach:
+        return Verdict(
+            "unstable",
+            f"two atoms came within {nearest:.2f} of the shortest distance of their species in the start frames, limit "
+            f"{guards.min_approach:g} (guards.min_approach)",
+        )
     if bad_list.any():
         return Verdict("redo", "pair list stale or too small")
     least = rows.moments[:, rows.carriers.shape[1] - 1]

@@ -18,7 +18,17 @@ from ase.data import atomic_masses
 from leopold_model import __version__
 from leopold_model.config import MDConfig
 from leopold_model.frames import Frame, content_hash
-from leopold_model.md_block import Candidates, Fixed, Potential, Rows, State, candidates, make_block, padded
+from leopold_model.md_block import (
+    Candidates,
+    Fixed,
+    Potential,
+    Rows,
+    State,
+    candidates,
+    make_block,
+    padded,
+    usual_distances,
+)
 from leopold_model.md_files import (
     CheckpointError,
     append_trajectory,
@@ -93,6 +103,7 @@ class Simulation:
         self.masses = atomic_masses[self.numbers]
         self.fingerprint = _fingerprint(config, frames, model_hash)
         self.dtype = jnp.dtype(config.dtype)
+        self.usual = usual_distances(frames, field.species, field.cutoff)
         integrator = make_integrator(config, self.masses)
         self.length = min(config.block, config.equilibration + config.steps)
         self.block = make_block(
@@ -294,13 +305,19 @@ class Group:
 
     def _lists(self) -> Candidates:
         field, pbc = self.simulation.field, self.simulation.frames[0].pbc
-        found = [candidates(r.state.positions, r.fixed.cell, pbc, field.cutoff, self.skin) for r in self.replicas]
+        usual = self.simulation.usual
+
+        def within(replica: Replica, skin: float) -> Candidates:
+            return candidates(
+                replica.state.positions, replica.fixed.cell, pbc, field.cutoff, skin, field.species, usual
+            )
+
+        found = [within(r, self.skin) for r in self.replicas]
         most = max(len(c.senders) for c in found)
         if most > self.listed:
             self.listed = _roomy(most)
         if not self.pairs:
-            within = [candidates(r.state.positions, r.fixed.cell, pbc, field.cutoff, 0.0) for r in self.replicas]
-            self.pairs = _roomy(max(len(c.senders) for c in within))
+            self.pairs = _roomy(max(len(within(r, 0.0).senders) for r in self.replicas))
         return jax.tree.map(lambda *x: np.stack(x), *(padded(c, self.listed, field.cutoff) for c in found))
 
     def _enlarge(self, rows: Rows) -> None:
@@ -331,5 +348,7 @@ def _roomy(count: int) -> int:
 
 
 def _fingerprint(config: MDConfig, frames: Sequence[Frame], model_hash: str) -> str:
-    content = json.dumps(config.model_dump(exclude={"max_wall_seconds"}), sort_keys=True) + content_hash(frames)
+    content = json.dumps(config.model_dump(exclude={"max_wall_seconds", "device"}), sort_keys=True) + content_hash(
+        frames
+    )
     return f"{model_hash}:{hashlib.sha256(content.encode()).hexdigest()}"

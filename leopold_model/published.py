@@ -40,8 +40,8 @@ class PublishedSpec:
     radial_hidden: tuple[int, ...] = (16, 16)
 
 
-def init(seed: int, spec: PublishedSpec, dtype=jnp.float32) -> dict:
-    """Random parameters; the same seed gives the same parameters on any device."""
+def init(seed: int, spec: PublishedSpec, dtype=jnp.float32, mean_neighbours: float = 30.0) -> dict:
+    """Random parameters, messages of unit size with `mean_neighbours`; the same seed gives the same on any device."""
     rng = np.random.default_rng(seed)
     n_columns, S, V = len(spec.elements) + 1, spec.scalars, spec.vectors
 
@@ -53,16 +53,17 @@ def init(seed: int, spec: PublishedSpec, dtype=jnp.float32) -> dict:
         used = S + V * vector_in
         through = S + 2 * V * vector_in
         p = {
-            "radial": [weight(a, b) for a, b in pairwise((spec.n_radial, *spec.radial_hidden))]
-            + [weight(spec.radial_hidden[-1], used + through * vector_out)],
+            "radial": [
+                weight(a, b) for a, b in pairwise((spec.n_radial, *spec.radial_hidden, used + through * vector_out))
+            ],
             "up0": weight(S, S),
-            "down0": weight(used, S + V * vector_out, fan_in=30 * used),
+            "down0": weight(used, S + V * vector_out, fan_in=mean_neighbours * used),
             "self0": weight(n_columns, S, S + V * vector_out),
         }
         if vector_in:
             p["up1"] = weight(V, V)
         if vector_out:
-            p["down1"] = weight(through, V, fan_in=30 * through)
+            p["down1"] = weight(through, V, fan_in=mean_neighbours * through)
         if vector_in and vector_out:
             p["self1"] = weight(n_columns, V, V)
         return p

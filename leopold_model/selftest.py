@@ -1,4 +1,4 @@
-"""Start-up self-test: compiled code against numpy, so that a broken jax release is refused by name.
+"""Start-up self-test: the device asked for is there, and compiled code on it agrees with numpy.
 
 The first case is the one jax 0.10.2 fails on CPUs: a matrix-vector product and a sum, vmapped and compiled, comes back
 silently wrong above 16384 rows in float64 and 32768 in float32 (jax-ml/jax#39103).
@@ -18,12 +18,16 @@ ROWS = {"float64": 20_000, "float32": 40_000}
 
 
 class UnsoundJax(RuntimeError):
-    """The installed jax computes wrong numbers."""
+    """The installed jax computes wrong numbers, or cannot compute where it was asked to."""
 
 
 @cache
-def require_sound_jax() -> None:
-    """Raise UnsoundJax naming the release and the first operation whose compiled result is wrong."""
+def require_sound_jax(device: str = "auto") -> None:
+    """Compute on `device`, "cpu", "gpu" or "auto" (jax's choice) from here on.
+
+    Raises UnsoundJax when it is not there, or naming the first operation whose compiled result is wrong.
+    """
+    _use(device)
     for name, found, expected, tolerance in _cases():
         error = float(np.max(np.abs(np.asarray(found) - expected)) / max(1.0, np.max(np.abs(expected))))
         if not error < tolerance:
@@ -31,6 +35,18 @@ def require_sound_jax() -> None:
                 f"jax {jax.__version__} on {jax.default_backend()} computes wrong numbers: {name} is off by "
                 f"{error:.1e} (relative). Install another release, for example `pip install jax==0.10.1`"
             )
+
+
+def _use(device: str) -> None:
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    remedy = "install jax with its accelerator plugin (`pip install 'jax[cuda12]'`) where there is one, or use the CPU"
+    try:
+        found = jax.default_backend()
+    except RuntimeError as error:  # JAX_PLATFORMS names one that is not here
+        raise UnsoundJax(f"jax finds no device of the kind asked for ({error}): {remedy}") from None
+    if device == "gpu" and found == "cpu":
+        raise UnsoundJax(f"device = gpu, but jax {jax.__version__} finds only CPUs here: {remedy} (device: auto)")
 
 
 def _cases():

@@ -151,6 +151,7 @@ def header(config: TrainConfig, train: list[Frame], training: Training) -> dict:
         "settings": next((f.settings for f in train if f.settings), ""),
         "temperatures": [min(temperatures), max(temperatures)] if temperatures else [],
         "pathways": pathways,
+        **training.inherited,
         "training": json.loads(config.model_dump_json()) | {"best_epoch": training.best_epoch},
         "versions": {"leopold": __version__, "jax": jax.__version__, "numpy": np.__version__},
     }
@@ -183,8 +184,9 @@ def command(config):
     """Train a model as CONFIG (YAML) says; started again after exit code 10 it resumes."""
     started = time.monotonic()
     try:
-        require_sound_jax()
-        result = run(load(config, "train"), Path(config).resolve().parent, started)
+        options = load(config, "train")
+        require_sound_jax(options.device)
+        result = run(options, Path(config).resolve().parent, started)
     except (ConfigError, FrameError, DataError, ModelError, UnsoundJax) as error:
         raise click.ClickException(str(error)) from None
     for name, report in result["errors"].items():

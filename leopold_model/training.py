@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -20,15 +20,16 @@ import optax
 import optax.contrib
 from flax import serialization, struct
 
-from leopold_model import dataset, network
-from leopold_model.checkpoint import Model, ModelError, species_index
-from leopold_model.config import LossWeights, TrainConfig
+from leopold_model import dataset, network, published
+from leopold_model.checkpoint import Model, species_index
+from leopold_model.config import LossWeights, NetworkConfig, TrainConfig
 from leopold_model.crossings import other_charge_states
 from leopold_model.dataset import Bucket, DataError
 from leopold_model.evaluate import errors, predict_buckets
 from leopold_model.frames import Frame, content_hash
 from leopold_model.loss import loss
 
+PUBLISHED_ONSET = 0.9  # of the cutoff: where the envelope of the published variant begins to fall
 ADAM_SHARE = 0.2  # of Muon's learning rate, for what is not a matrix inside a layer
 
 
@@ -108,6 +109,19 @@ def run_batches(
     return state, jax.tree.map(jnp.mean, terms)
 
 
+def fresh(config: NetworkConfig, seed: int, elements: tuple[int, ...], mean_neighbours: float, dtype):
+    """Architecture and random parameters of the variant asked for."""
+    options = config.model_dump(exclude={"variant"})
+    if config.variant == "default":
+        spec = network.Spec(elements, mean_neighbours=mean_neighbours, **options)
+        return spec, network.init(seed, spec, dtype)
+    shared = {f.name for f in fields(published.PublishedSpec)}
+    onset = PUBLISHED_ONSET * config.cutoff
+    chosen = {name: value for name, value in options.items() if name in shared}
+    theirs = published.PublishedSpec(elements, onset=onset, **chosen)
+    return theirs, published.init(seed, theirs, dtype, mean_neighbours)
+
+
 class Training:
     """One training run: data, compiled epoch and state; `step_epoch` advances, `save`/`restore` are the checkpoint."""
 
@@ -118,25 +132,20 @@ class Training:
         self.validation = [*validation, *other_charge_states(validation, lag, sharing)]
         surface = np.where(np.arange(len(self.train)) < len(train), 1.0, config.crossings.surface)
         dtype = jnp.dtype(config.dtype)
+        # a model of one cell stays one
+        self.inherited = {k: initial.header[k] for k in ("images", "cell") if k in initial.header} if initial else {}
         if initial is None:
             elements = dataset.elements_of(train)
             measured = dataset.scales(train, elements, config.network.cutoff)
-            spec = network.Spec(
-                elements=elements, mean_neighbours=measured.mean_neighbours, **config.network.model_dump()
-            )
-            params = network.init(config.seed, spec, dtype)
-            params["scales"] = {
-                "energy": jnp.asarray(measured.force_rms, dtype),
-                "occupation_scale": jnp.asarray(measured.occupation_scale, dtype),
-                "occupation_shift": jnp.asarray(measured.occupation_shift, dtype),
-                "repulsion_onset": jnp.asarray(measured.repulsion_onset, dtype),
+            spec, params = fresh(config.network, config.seed, elements, measured.mean_neighbours, dtype)
+            sizes = {
+                "energy": measured.force_rms,
+                "occupation_scale": measured.occupation_scale,
+                "occupation_shift": measured.occupation_shift,
+                "repulsion_onset": measured.repulsion_onset,
             }
+            params["scales"] = {name: jnp.asarray(sizes[name], dtype) for name in params["scales"]}
             self.references = measured.references
-        elif not isinstance(initial.spec, network.Spec):
-            raise ModelError(
-                f"initial_model = {config.initial_model!r} is of the {initial.spec.variant} variant, which can be run "
-                "but not trained: leave it out to train a model of the default variant"
-            )
         else:
             for name in sorted(config.network.model_fields_set):
                 asked, there = getattr(config.network, name), getattr(initial.spec, name)
@@ -147,12 +156,10 @@ class Training:
                     )
             # scales and references are part of what the weights mean; only the repulsion makes room for new data
             spec, params, self.references = initial.spec, dict(initial.astype(dtype).params), initial.references
-            onset = dataset.scales(train, spec.elements, spec.cutoff).repulsion_onset
-            old = params["scales"]
-            params["scales"] = {
-                **old,
-                "repulsion_onset": jnp.minimum(old["repulsion_onset"], jnp.asarray(onset, dtype)),
-            }
+            if "repulsion_onset" in params["scales"]:
+                old = params["scales"]["repulsion_onset"]
+                onset = dataset.scales(train, spec.elements, spec.cutoff).repulsion_onset
+                params["scales"] = params["scales"] | {"repulsion_onset": jnp.minimum(old, jnp.asarray(onset, dtype))}
         self.spec, self.scales = spec, params.pop("scales")
         self.train_data = self._buckets(self.train, config.loss.hop_frames, surface)
         self.validation_data = self._buckets(self.validation)
@@ -171,7 +178,14 @@ class Training:
     def _buckets(self, frames, hop_weight=1.0, surface=None):
         species = [species_index(self.spec.elements, f.numbers) for f in frames]
         return dataset.buckets(
-            frames, species, self.references, self.spec.cutoff, self.config.dtype, hop_weight, surface
+            frames,
+            species,
+            self.references,
+            self.spec.cutoff,
+            self.config.dtype,
+            hop_weight,
+            surface,
+            self.inherited.get("images", "all"),
         )
 
     def step_epoch(self) -> dict:
@@ -233,7 +247,9 @@ class Training:
 
     @property
     def fingerprint(self) -> str:
-        settings = self.config.model_dump_json(exclude={"max_wall_seconds", "checkpoint_every", "output", "test"})
+        settings = self.config.model_dump_json(
+            exclude={"max_wall_seconds", "checkpoint_every", "output", "test", "device"}
+        )
         data = content_hash(self.train) + content_hash(self.validation)
         return hashlib.sha256((settings + data).encode()).hexdigest()
 

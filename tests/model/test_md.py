@@ -18,7 +18,7 @@ from leopold_model.md_simulation import simulate
 from leopold_model.tracks import read_track
 from tests.model import spring_crystal
 
-QUIET = {"min_distance": 0.5, "max_temperature_factor": 20.0, "min_moment": 0.0}
+QUIET = {"min_distance": 0.5, "min_approach": 0.0, "max_temperature_factor": 20.0, "min_moment": 0.0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -231,6 +231,7 @@ def test_replicas_together_equal_replicas_alone(tmp_path, monkeypatch):
     [
         ({"max_temperature_factor": 1.01}, "unstable", "temperature"),
         ({"min_distance": 3.3}, "unstable", "Angstrom"),
+        ({"min_approach": 0.97}, "unstable", "of the shortest distance of their species"),
         ({"min_moment": 5.0}, "carrier_lost", "moment"),
     ],
 )

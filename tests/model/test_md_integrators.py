@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from leopold_model.config import MDConfig
-from leopold_model.md_block import Fixed, State, candidates, make_block
+from leopold_model.md_block import Fixed, State, candidates, make_block, usual_distances
 from leopold_model.md_integrators import KB, degrees_of_freedom, maxwell_boltzmann
 from leopold_model.md_simulation import make_integrator
 from tests.model import spring_crystal
@@ -26,7 +26,8 @@ def trajectory(ensemble, steps=400, timestep=4.0, dtype=jnp.float64, seed=0, sta
         field.potential, integrator, field.species, masses,
         cutoff=field.cutoff, margin=0.0, length=steps, n_tracked=3, dtype=dtype,
     )  # fmt: skip
-    listed = candidates(frame.positions, frame.cell, frame.pbc, field.cutoff, 2.0)
+    usual = usual_distances([frame], field.species, field.cutoff)
+    listed = candidates(frame.positions, frame.cell, frame.pbc, field.cutoff, 2.0, field.species, usual)
     positions, velocities = start or (frame.positions, maxwell_boltzmann(masses, target, np.random.default_rng(seed)))
     state = State(positions, velocities, np.zeros(1, np.int32), integrator.bath, np.int64(0))
     key = np.asarray(jax.random.key_data(jax.random.key(seed)))

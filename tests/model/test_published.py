@@ -156,7 +156,7 @@ def test_dynamics_follows_the_nearest_images(tmp_path):
         [Frame(atoms.numbers, atoms.positions, atoms.cell.array, carrier="hole", carrier_sites=(1,),
                velocities=velocities)],
     )  # fmt: skip
-    guards = {"min_distance": 0.3, "max_temperature_factor": 50.0, "min_moment": 0.0}
+    guards = {"min_distance": 0.3, "min_approach": 0.0, "max_temperature_factor": 50.0, "min_moment": 0.0}
     options = {"kind": "md", "ensemble": "nve", "steps": 40, "block": 20, "stride": 1, "guards": guards,
                "dtype": "float64", "temperatures": [900.0]}  # fmt: skip
     (tmp_path / "md.yaml").write_text(json.dumps(options))

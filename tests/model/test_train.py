@@ -27,6 +27,8 @@ from leopold_model.training import Training
 from .conftest import teacher_frames
 from .published_model import random_model
 
+pytestmark = pytest.mark.xdist_group("training")  # they share what they compile, and one trained model
+
 NETWORK = {"cutoff": 3.0, "layers": 1, "scalars": 8, "vectors": 2, "n_radial": 4, "radial_hidden": [], "head_hidden": 8}
 
 
@@ -223,10 +225,34 @@ def test_a_network_other_than_the_initial_model_has_is_refused(trained, tmp_path
     assert "network.cutoff = 6.0, but" in result.output and "leave it out" in result.output
 
 
-def test_a_published_model_is_run_but_not_trained(tmp_path):
-    save_model(tmp_path / "published.leopold", random_model())
-    result = invoke("train", write_case(tmp_path, epochs=1, initial_model="published.leopold"))
-    assert result.exit_code == 1 and "published variant, which can be run but not trained" in result.output
+def test_the_published_variant_is_trained_and_trained_on(tmp_path):
+    network = {"variant": "published", "cutoff": 4.0, "layers": 2, "scalars": 8, "vectors": 4, "radial_hidden": [8]}
+    config = write_case(tmp_path, epochs=12, network=network)
+    assert invoke("train", config).exit_code == 0
+    model = load_model(tmp_path / "model.leopold")
+    assert model.spec.variant == "published" and model.spec.onset == pytest.approx(3.6)
+    errors = json.loads((tmp_path / "result.json").read_text())["errors"]["test"]
+    untrained = Training(TrainConfig.model_validate({"network": network}), *[teacher_frames(4)] * 2)
+    start = untrained.validate()
+    assert errors["forces"]["rmse"] < start["forces"]["rmse"]
+    assert errors["occupations"]["rmse"] < start["occupations"]["rmse"]
+    (tmp_path / "model.leopold").rename(tmp_path / "first.leopold")
+    config = write_case(tmp_path, epochs=1, learning_rate=1e-6, initial_model="first.leopold", network={})
+    assert invoke("train", config).exit_code == 0
+    again = json.loads((tmp_path / "result.json").read_text())["errors"]["test"]
+    assert again["forces"]["rmse"] == pytest.approx(errors["forces"]["rmse"], rel=1e-3)
+
+
+def test_a_model_of_one_cell_trains_on_that_cell_alone(tmp_path):
+    cell = teacher_frames(1)[0].cell
+    model = random_model(elements=(8, 12), header={"images": "nearest", "cell": cell.tolist()})
+    save_model(tmp_path / "one.leopold", model)
+    options = {"epochs": 1, "initial_model": "one.leopold", "network": {}}
+    assert invoke("train", write_case(tmp_path, **options)).exit_code == 0
+    assert load_model(tmp_path / "model.leopold").must_serve(cell, True) is None
+    big = teacher_frames(12, repeat=(1, 1, 3))
+    result = invoke("train", write_case(tmp_path, labels=big, held_out=False, **options))
+    assert result.exit_code == 1 and "images: nearest" in result.output
 
 
 def test_mixed_sizes_train_together_and_padding_changes_nothing():
