@@ -42,7 +42,7 @@ from leopold_model.network import Spec, init
 
 NETWORKS = {"default": (5.0, 3, 42, 8), "fast": (4.5, 2, 24, 8)}  # cutoff, layers, scalars, vectors
 TEMPERATURE = 10.0  # K: the atoms stay where they are, so that every block has the same pairs
-FIXED = {"min_distance": 0.1, "max_temperature_factor": 100.0, "min_moment": 0.0}
+FIXED = {"min_distance": 0.1, "min_approach": 0.0, "max_temperature_factor": 100.0, "min_moment": 0.0}
 
 
 def structures():
