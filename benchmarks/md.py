@@ -1,10 +1,13 @@
-"""Cost of one step of dynamics: our compiled loop beside the same network driven from a Python loop by ASE.
+"""Cost of one step of dynamics: our compiled loop beside an ASE loop around our network, and beside other codes.
 
-    python benchmarks/md.py [--network default|fast] [--dtype float32|float64] [--systems mgo64 tio2_288] [--json]
+    python benchmarks/md.py [--network default fast published] [--dtype float32|float64] [--systems mgo64 tio2_288]
+                            [--json]
 
 CPU time on one thread, minimum over repeats, lists and guards and recording included, compilation left out. `model` is
 the network's evaluation and gradient alone, scanned over a list without padding; `outside` is the part of our step
-spent on anything else. The parameters are random: the cost does not depend on them.
+spent on anything else. The parameters are random: the cost does not depend on them. The network `published` is the one
+of the published LEOPOLD models and of the jax-md peer, on the same pairs. The other codes are in `md_peers.py`; they
+keep their own precision whatever `--dtype` says, and are timed when they are installed.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import json
 import tempfile
 import time
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -29,7 +33,9 @@ from ase.build import bulk
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 from ase.spacegroup import crystal
+from md_peers import PEERS
 
+from leopold_model import published
 from leopold_model.calculator import LeopoldCalculator
 from leopold_model.checkpoint import Model
 from leopold_model.config import MDConfig
@@ -41,6 +47,7 @@ from leopold_model.md_simulation import Simulation
 from leopold_model.network import Spec, init
 
 NETWORKS = {"default": (5.0, 3, 42, 8), "fast": (4.5, 2, 24, 8)}  # cutoff, layers, scalars, vectors
+PATIENCE = 10.0  # s of CPU time; a peer slower than this per step is left out
 TEMPERATURE = 10.0  # K: the atoms stay where they are, so that every block has the same pairs
 FIXED = {"min_distance": 0.1, "min_approach": 0.0, "max_temperature_factor": 100.0, "min_moment": 0.0}
 
@@ -61,18 +68,24 @@ def structures():
 
 
 def random_model(atoms, network: str) -> Model:
-    cutoff, layers, scalars, vectors = NETWORKS[network]
     elements = tuple(sorted({int(z) for z in atoms.numbers}))
-    pairs = neighbours(atoms.positions, atoms.cell.array, atoms.pbc, cutoff).capacity
-    spec = Spec(
-        elements=elements, cutoff=cutoff, layers=layers, scalars=scalars, vectors=vectors,
-        mean_neighbours=2 * pairs / len(atoms),
-    )  # fmt: skip
-    params = init(0, spec)
+    header = {"carrier": "hole", "n_carriers": 1}
+    if network == "published":
+        spec = published.PublishedSpec(elements)
+        params = published.init(0, spec)
+        header |= {"images": "nearest", "cell": atoms.cell.array.tolist()}  # the pairs of the published loop
+    else:
+        cutoff, layers, scalars, vectors = NETWORKS[network]
+        pairs = neighbours(atoms.positions, atoms.cell.array, atoms.pbc, cutoff).capacity
+        spec = Spec(
+            elements=elements, cutoff=cutoff, layers=layers, scalars=scalars, vectors=vectors,
+            mean_neighbours=2 * pairs / len(atoms),
+        )  # fmt: skip
+        params = init(0, spec)
     scales = params["scales"]
     scales["energy"] = scales["energy"] * 0.01
     scales["occupation_shift"] = scales["occupation_shift"] + jnp.array([1.0, 0.0], jnp.float32)
-    return Model(spec, params, np.zeros(len(elements)), {"carrier": "hole", "n_carriers": 1})
+    return Model(spec, params, np.zeros(len(elements)), header)
 
 
 def least(call, repeats: int) -> float:
@@ -100,7 +113,7 @@ def ours(atoms, model, dtype, ensemble, block, repeats) -> float:
 def model_alone(atoms, model, dtype, block, repeats) -> float:
     """Evaluation and gradient with a fixed list, vectors changing every step, ms."""
     field = force_field(model, atoms.numbers, dtype)
-    edges = neighbours(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff)
+    edges = model.neighbours(atoms.positions, atoms.cell.array, atoms.pbc)
     vectors = atoms.positions[edges.receivers] - atoms.positions[edges.senders] + edges.shifts @ atoms.cell.array
     charge = np.zeros(len(atoms), dtype)
     charge[0] = 1
@@ -132,51 +145,85 @@ def ase_loop(atoms, model, dtype, dynamics, steps, repeats) -> float:
     return least(lambda: loop.run(steps), repeats) / steps * 1e3
 
 
+def other_codes(atoms, repeats: int) -> dict[str, float]:
+    """ms per step of every peer that is installed and not too slow for these atoms."""
+    times = {}
+    for name, peer in PEERS.items():
+        if not installed(name):
+            continue
+        step = peer(atoms)
+        step()  # compiles
+        first = least(step, 1)
+        if first > PATIENCE:
+            print(f"{name}: left out for {len(atoms)} atoms, {first:.0f} s a step", flush=True)
+            continue
+        steps = range(max(1, min(20, int(1 / first))))
+        times[name] = least(lambda step=step, steps=steps: [step() for _ in steps], repeats) / len(steps) * 1e3
+    return times
+
+
+def installed(peer: str) -> bool:
+    return find_spec(package(peer).replace("-", "_")) is not None
+
+
+def package(peer: str) -> str:
+    return peer.split()[0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=NETWORKS, default="default")
+    parser.add_argument("--network", nargs="+", choices=[*NETWORKS, "published"], default=["default"])
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--systems", nargs="+", choices=list(structures()), default=list(structures()))
     parser.add_argument("--ensemble", choices=("nve", "langevin", "nose-hoover"), default="langevin")
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--json", action="store_true", help="a list of results as JSON on the last line")
     options = parser.parse_args()
-    peers = {
+    loops = {
         "ase VelocityVerlet": lambda a: VelocityVerlet(a, timestep=units.fs),
         "ase Langevin": lambda a: Langevin(
             a, units.fs, temperature_K=TEMPERATURE, friction=0.002 / units.fs, rng=np.random.default_rng(0)
         ),
     }
+    print(f"{options.dtype}, {options.ensemble}; ms of CPU time per step, one thread")
+    for missing in sorted({package(name) for name in PEERS if not installed(name)}):
+        print(f"{missing} is not timed: pip install {missing}")
     results = []
-    print(f"{options.network} network, {options.dtype}, {options.ensemble}; ms of CPU time per step, one thread")
     for name in options.systems:
         atoms = structures()[name]
-        model = random_model(atoms, options.network)
         block = max(5, 6400 // len(atoms))
-        step = ours(atoms, model, options.dtype, options.ensemble, block, options.repeats)
-        alone = model_alone(atoms, model, options.dtype, block, options.repeats)
-        others = {
-            k: ase_loop(atoms, model, options.dtype, d, max(3, block // 5), options.repeats) for k, d in peers.items()
-        }
-        results.append(
-            {
-                "system": name,
-                "n_atoms": len(atoms),
-                "dtype": options.dtype,
-                "network": options.network,
-                "ours_ms_per_step": step,
-                "us_per_atom_step": 1e3 * step / len(atoms),
-                "model_ms_per_step": alone,
-                "outside": 1 - alone / step,
-                "peers": others,
+        others = other_codes(atoms, options.repeats)
+        for network in options.network:
+            model = random_model(atoms, network)
+            step = ours(atoms, model, options.dtype, options.ensemble, block, options.repeats)
+            alone = model_alone(atoms, model, options.dtype, block, options.repeats)
+            driven = {
+                k: ase_loop(atoms, model, options.dtype, d, max(3, block // 5), options.repeats)
+                for k, d in loops.items()
             }
-        )
-        ratios = "  ".join(f"{k} {v:.2f} ms ({v / step:.1f}x)" for k, v in others.items())
-        print(
-            f"{name:10s} ours {step:.2f} ms ({1e3 * step / len(atoms):.1f} us/atom)  model alone {alone:.2f} ms "
-            f"(outside {100 * (1 - alone / step):.0f} %)  {ratios}",
-            flush=True,
-        )
+            peers = driven | others
+            results.append(
+                {
+                    "system": name,
+                    "n_atoms": len(atoms),
+                    "dtype": options.dtype,
+                    "network": network,
+                    "ours_ms_per_step": step,
+                    "us_per_atom_step": 1e3 * step / len(atoms),
+                    "model_ms_per_step": alone,
+                    "outside": 1 - alone / step,
+                    "peers": peers,
+                }
+            )
+            ratios = "  ".join(f"{k} {v:.2f} ms ({v / step:.1f}x)" for k, v in peers.items())
+            print(
+                f"{name:10s} {network} network: ours {step:.2f} ms ({1e3 * step / len(atoms):.1f} us/atom)  "
+                f"model alone {alone:.2f} ms (outside {100 * (1 - alone / step):.0f} %)  {ratios}",
+                flush=True,
+            )
+            if network == "published":
+                same = "  ".join(f"{k} {v / step:.1f}x" for k, v in others.items() if package(k) == "jax-md")
+                print(f"{name:10s} same network: {same}")
     if options.json:
         print(json.dumps(results))
 
