@@ -47,7 +47,7 @@ from leopold_model.md_simulation import Simulation
 from leopold_model.network import Spec, init
 
 NETWORKS = {"default": (5.0, 3, 42, 8), "fast": (4.5, 2, 24, 8)}  # cutoff, layers, scalars, vectors
-PATIENCE = 10.0  # s of CPU time; a peer slower than this per step is left out
+PATIENCE = 10.0  # s of CPU time; a peer with a slower step would take over a minute and is left out
 TEMPERATURE = 10.0  # K: the atoms stay where they are, so that every block has the same pairs
 FIXED = {"min_distance": 0.1, "min_approach": 0.0, "max_temperature_factor": 100.0, "min_moment": 0.0}
 
@@ -223,7 +223,7 @@ def main() -> None:
             )
             if network == "published":
                 same = "  ".join(f"{k} {v / step:.1f}x" for k, v in others.items() if package(k) == "jax-md")
-                print(f"{name:10s} same network: {same}")
+                print(f"{name:10s} same network: {same or 'no jax-md'}", flush=True)
     if options.json:
         print(json.dumps(results))
 
