@@ -42,6 +42,7 @@ HOT = 120  # frames of the hotter run
 VARIANTS = {
     "default": {},
     "published": {"variant": "published", "scalars": 42, "vectors": 8, "radial_hidden": [16, 16]},
+    "ensemble": {"ensemble": 8},  # the default one with eight readout heads
 }
 
 
@@ -103,6 +104,7 @@ def learn(labels: Path, variant: str, n_frames: int, budget: int, seed: int) -> 
             "energy_meV_per_atom": round(1e3 * report["energy_per_atom"]["rmse"], 3),
             "occupations": round(report["occupations"]["rmse"], 5),
             "carrier_site": report["carrier_site_accuracy"],
+            "uncertainty": report["uncertainty"],
         }
     return row
 
@@ -119,7 +121,7 @@ def main() -> None:
     make.add_argument("--seed", type=int, default=0)
     train = verbs.add_parser("train")
     train.add_argument("folder", type=Path)
-    train.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    train.add_argument("--variants", nargs="+", default=["default", "published"], choices=list(VARIANTS))
     train.add_argument("--frames", type=int, nargs="+", default=[25, 50, 100, 200])
     train.add_argument("--budget", type=int, default=12000, help="frames seen in training, repeats counted")
     train.add_argument("--seed", type=int, default=0)
@@ -144,6 +146,10 @@ def main() -> None:
                 for p in ("later", "hotter")
             )
             print(f"{variant:10s} {n_frames:6d} {row['seconds']:5d}  {shown}", flush=True)
+            for part in ("later", "hotter"):
+                for name, told in (row[part]["uncertainty"] or {}).items():
+                    ece, rank = told["expected_calibration_error"], told["rank_correlation"]
+                    print(f"    {part} {name}: expected calibration error {ece:.3f}, rank correlation {rank:.2f}")
     if args.json:
         print(json.dumps(rows))
 

@@ -62,6 +62,11 @@ class Model:
         return int(self.header.get("n_carriers", 1))
 
     @property
+    def calibration(self) -> dict[str, float]:
+        """What the spreads of `energy`, `forces` and `occupations` over the readout heads are to be multiplied by."""
+        return {"energy": 1.0, "forces": 1.0, "occupations": 1.0} | self.header.get("calibration", {})
+
+    @property
     def images(self) -> str:
         """The images its pair lists hold: "all" or "nearest"."""
         return self.header.get("images", "all")

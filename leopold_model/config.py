@@ -101,6 +101,10 @@ class GuardConfig(_Section):
     min_approach: float = Field(
         0.6, ge=0, lt=1, description="of the shortest distance of that couple of species in the start frames"
     )
+    max_energy_spread: float | None = Field(
+        None, gt=0, description="eV/atom between the readout heads; needs a model with several"
+    )
+    max_moment_spread: float | None = Field(None, gt=0, description="mu_B between the readout heads, of any atom")
     min_moment: float = Field(0.1, ge=0, description="largest moment below this for a block: carrier lost")
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import click
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from leopold_model import uncertainty
 from leopold_model.charge import spin_moments
 from leopold_model.checkpoint import Model, ModelError, load_model
 from leopold_model.dataset import Bucket, DataError, buckets
@@ -28,14 +30,25 @@ PAIR_GRID = 512
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Standard deviations over the readout heads, calibrated: `energy` eV, `forces` (n, 1) eV/Angstrom by component,
+    `occupations` (n, 2)."""
+
+    energy: float
+    forces: np.ndarray
+    occupations: np.ndarray
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What the model says about one frame: `energy` eV (references included), `forces` (n, 3), `stress` (3, 3)
-    eV/Angstrom^3, `occupations` (n, 2)."""
+    eV/Angstrom^3, `occupations` (n, 2); `spread` None for a model with one head."""
 
     energy: float
     forces: np.ndarray
     stress: np.ndarray
     occupations: np.ndarray
+    spread: Spread | None = None
 
     @property
     def moments(self) -> np.ndarray:
@@ -46,6 +59,21 @@ class Prediction:
 def _predict(params, spec, batch: Bucket):
     out = predict(params, spec, batch)
     return out.energy, out.forces, out.virial, out.occupations
+
+
+@partial(jax.jit, static_argnums=1)
+def _spreads(params, spec, batch: Bucket):
+    """Standard deviations over the heads of energy (B,), forces (B, n, 1), occupations (B, n, 2)."""
+
+    def of_head(share):
+        out = predict(params, spec, batch, share)
+        head = jnp.argmax(share)
+        return out.member_energies[head], out.forces, out.member_occupations[head]
+
+    # one head after the other: their forces at once would need the memory of as many backward passes
+    each = jax.lax.map(of_head, jnp.eye(spec.ensemble, dtype=batch.energy.dtype))
+    energy, forces, occupations = (x.var(axis=0, ddof=1) for x in each)
+    return jnp.sqrt(energy), jnp.sqrt(forces.mean(axis=2, keepdims=True)), jnp.sqrt(occupations)
 
 
 def _batch(data: Bucket, rows) -> Bucket:
@@ -69,9 +97,13 @@ def predictions(model: Model, frames: Sequence[Frame], batch_size: int = 8) -> l
     return predict_buckets(model, frames, groups, batch_size)
 
 
-def predict_buckets(model: Model, frames: Sequence[Frame], groups, batch_size: int = 8) -> list[Prediction]:
-    """As `predictions`, from buckets already made (training reuses its own)."""
+def predict_buckets(
+    model: Model, frames: Sequence[Frame], groups, batch_size: int = 8, spreads: bool = True
+) -> list[Prediction]:
+    """As `predictions`, from buckets already made (training reuses its own); spreads cost a pass for each head."""
     answers: list[Prediction] = [None] * len(frames)  # type: ignore[list-item]
+    several = spreads and model.spec.ensemble > 1
+    factors = [model.calibration[name] for name in uncertainty.QUANTITIES]
     for data, members in groups:
         data = jax.tree.map(np.asarray, data)
         for start in range(0, len(members), batch_size):
@@ -79,20 +111,24 @@ def predict_buckets(model: Model, frames: Sequence[Frame], groups, batch_size: i
             rows = np.minimum(np.arange(start, start + batch_size), len(members) - 1)
             answer = _predict(model.params, model.spec, _batch(data, rows))
             energy, forces, virial, occupations = (np.asarray(x) for x in answer)
+            told = _spreads(model.params, model.spec, _batch(data, rows)) if several else ()
+            told = [np.asarray(x) * factor for x, factor in zip(told, factors, strict=False)]
             for b, k in enumerate(members[start : start + batch_size]):
                 f = frames[k]
                 reference = model.reference_energy(model.species_index(f.numbers))
                 volume = abs(np.linalg.det(f.cell))
+                spread = Spread(float(told[0][b]), told[1][b, : len(f)], told[2][b, : len(f)]) if told else None
                 answers[k] = Prediction(
-                    float(energy[b]) + reference, forces[b, : len(f)], virial[b] / volume, occupations[b, : len(f)]
-                )
+                    float(energy[b]) + reference, forces[b, : len(f)], virial[b] / volume, occupations[b, : len(f)],
+                    spread,
+                )  # fmt: skip
     return answers
 
 
 def errors(frames: Sequence[Frame], answers: Sequence[Prediction]) -> dict:
     """The JSON object of `leopold evaluate`: for each quantity `rmse`, `max` and `unit`, and the carrier-site accuracy.
 
-    A quantity no frame has a label for is null.
+    A quantity no frame has a label for is null. `uncertainty` is that of `uncertainty.report`; null for one head.
     """
     residuals: dict[str, list] = {name: [] for name in UNITS}
     sites = []
@@ -115,6 +151,9 @@ def errors(frames: Sequence[Frame], answers: Sequence[Prediction]) -> dict:
         **{name: _summary(values, UNITS[name]) for name, values in residuals.items()},
         "carrier_site_accuracy": float(np.mean(sites)) if sites else None,
         "n_frames": len(frames),
+        "uncertainty": uncertainty.report(uncertainty.errors_and_spreads(frames, answers))
+        if all(p.spread for p in answers)
+        else None,
     }
 
 
@@ -194,4 +233,9 @@ def table(report: dict) -> str:
             )
     if report["carrier_site_accuracy"] is not None:
         lines.append(f"carrier site right in {100 * report['carrier_site_accuracy']:.1f} % of frames")
+    for name, told in (report["uncertainty"] or {}).items():
+        lines.append(
+            f"{name}: spread {told['spread']:.3g} {told['unit']}, expected calibration error "
+            f"{told['expected_calibration_error']:.3f}, rank correlation with the error {told['rank_correlation']:.2f}"
+        )
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from leopold_model.config import ConfigError, MDConfig, load
 from leopold_model.frames import Frame, FrameError, read_frames
 from leopold_model.md_files import CheckpointError
 from leopold_model.md_simulation import RESULT, ForceField, simulate
-from leopold_model.network import atomic_outputs
+from leopold_model.network import member_outputs
 from leopold_model.selftest import UnsoundJax, require_sound_jax
 
 EXIT_OUT_OF_WALLTIME = 10
@@ -37,10 +37,11 @@ def force_field(model: Model, numbers: np.ndarray, dtype: str) -> ForceField:
     spec = model.spec
 
     def potential(params, vectors, senders, receivers, mask, species, charge):
-        return atomic_outputs(params, spec, vectors, senders, receivers, mask, species, charge)
+        return member_outputs(params, spec, vectors, senders, receivers, mask, species, charge)
 
+    calibration = (model.calibration["energy"], model.calibration["occupations"])
     return ForceField(potential, model.astype(dtype).params, model.cutoff, species, model.reference_energy(species),
-                      model.images)  # fmt: skip
+                      model.images, calibration)  # fmt: skip
 
 
 def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], None] | None = None) -> dict:
@@ -53,6 +54,12 @@ def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], N
     check_start(frames, config.structures, model.carrier, model.n_carriers)
     for frame in frames:
         model.must_serve(frame.cell, frame.pbc)
+    for name in ("max_energy_spread", "max_moment_spread"):
+        if getattr(config.guards, name) is not None and model.spec.ensemble == 1:
+            raise MDError(
+                f"guards.{name} = {getattr(config.guards, name):g}, but {config.model} has one readout head and so no "
+                "spread: leave the guard out, or train with network.ensemble: 8"
+            )
     field = force_field(model, frames[0].numbers, config.dtype)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return simulate(config, frames, field, directory, report, model_hash=digest)

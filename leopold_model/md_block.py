@@ -25,7 +25,7 @@ from leopold_model.md_charge import next_carriers
 from leopold_model.md_integrators import ACCELERATION, KB, Integrator, degrees_of_freedom, kinetic_energy
 
 # (params, vectors (P, 3), senders, receivers, mask (P,), species (n,), charge (n,))
-# -> atomic energies (n,) eV, occupations (n, 2)
+# -> atomic energies (K, n) eV and occupations (K, n, 2) of K members of an ensemble, often one
 Potential = Callable[..., tuple[jax.Array, jax.Array]]
 
 
@@ -65,7 +65,8 @@ class Fixed(NamedTuple):
 
 class Rows(NamedTuple):
     """What each of B steps gives; `distance` the shortest pair, `approach` the smallest distance over what its couple
-    of species keeps, `pairs` how many, `moved` the largest displacement from the list's origin over half the skin."""
+    of species keeps, `spread` (2,) over the members of energy per atom (eV) and of the moment they agree on least
+    (mu_B), `pairs` how many, `moved` the largest displacement from the list's origin over half the skin."""
 
     positions: Array
     occupations: Array
@@ -77,6 +78,7 @@ class Rows(NamedTuple):
     conserved: Array
     distance: Array
     approach: Array
+    spread: Array
     pairs: Array
     moved: Array
 
@@ -151,14 +153,15 @@ def make_block(
 
         def total(vectors):
             energies, occupations = potential(params, vectors, senders, receivers, mask, species_of_atoms, charge)
-            return energies.astype(jnp.float64).sum(), occupations
+            each = energies.astype(jnp.float64).sum(axis=1)
+            return each.mean(), (occupations.mean(axis=0), _disagreement(each, occupations))
 
-        (energy, occupations), slope = jax.value_and_grad(total, has_aux=True)(vectors)
+        (energy, (occupations, spread)), slope = jax.value_and_grad(total, has_aux=True)(vectors)
         # summed in float64: both atoms of a pair get the same number, so momentum is conserved to rounding
         # (rows of four, because XLA's CPU scatter is three times faster on them than on rows of three)
         slope = jnp.pad(slope.astype(jnp.float64), ((0, 0), (0, 1)))
         forces = jnp.zeros((n, 4), jnp.float64).at[senders].add(slope).at[receivers].add(-slope)
-        return energy, forces[:, :3], occupations
+        return energy, forces[:, :3], occupations, spread
 
     def one_block(params, fixed: Fixed, state: State, listed: Candidates, capacity: int):
         inverse_cell = jnp.linalg.inv(fixed.cell) if images == "nearest" else None
@@ -166,7 +169,7 @@ def make_block(
         def step(state: State, noise):
             pairs, count, distance, approach = _inside(state.positions, listed, cutoff, capacity, dtype, inverse_cell)
             charge = jnp.zeros(n, dtype).at[state.carriers].set(1.0)
-            energy, forces, occupations = evaluate(params, state.positions, pairs, charge)
+            energy, forces, occupations, spread = evaluate(params, state.positions, pairs, charge)
             energy = energy + fixed.reference
             acceleration = forces * ACCELERATION / mass[:, None]
             after = integrator.second_half(state.velocities, state.bath, acceleration, fixed.kT)
@@ -190,6 +193,7 @@ def make_block(
                 conserved=energy + kinetic + integrator.bath_energy(bath, fixed.kT),
                 distance=distance,
                 approach=approach,
+                spread=spread,
                 pairs=count,
                 moved=moved / (0.5 * listed.skin),
             )
@@ -217,6 +221,15 @@ def make_block(
         return jax.vmap(one)(fixed, state, listed)
 
     return block
+
+
+def _disagreement(energies, occupations):
+    """Standard deviation over K members of the energy per atom (eV) and of the least certain moment (mu_B), (2,)."""
+    K, n = occupations.shape[:2]
+    if K == 1:
+        return jnp.zeros(2)
+    moments = occupations[..., 0] - occupations[..., 1]
+    return jnp.stack([energies.std(ddof=1) / n, moments.std(axis=0, ddof=1).max().astype(jnp.float64)])
 
 
 def _inside(positions, listed: Candidates, cutoff: float, capacity: int, dtype, inverse_cell=None):

@@ -55,6 +55,14 @@ def judge(rows: Rows, guards: GuardConfig, target: float, capacity: int) -> Verd
             f"two atoms came within {nearest:.2f} of the shortest distance of their species in the start frames, limit "
             f"{guards.min_approach:g} (guards.min_approach)",
         )
+    for k, (name, unit) in enumerate((("max_energy_spread", "eV/atom"), ("max_moment_spread", "mu_B"))):
+        limit, most = getattr(guards, name), rows.spread[valid, k].max(initial=0.0)
+        if limit is not None and most > limit:
+            return Verdict(
+                "unstable",
+                f"the model's heads disagree by {most:.3g} {unit}, limit {limit:g} (guards.{name}): this is not like "
+                "what it was trained on",
+            )
     if bad_list.any():
         return Verdict("redo", "pair list stale or too small")
     least = rows.moments[:, rows.carriers.shape[1] - 1]
@@ -83,6 +91,7 @@ class Replica:
     position_sum: np.ndarray | float = 0.0
     temperature_sum: float = 0.0
     extremes: np.ndarray = field(default_factory=lambda: np.array([0.0, np.inf]))  # hottest K, closest Angstrom
+    spread: np.ndarray = field(default_factory=lambda: np.zeros(2))  # largest of energy per atom eV, of a moment mu_B
     rows: int = 0
     frames_written: int = 0
     start: np.ndarray | None = None
@@ -102,6 +111,7 @@ class Replica:
         self.extremes = np.array(
             [max(self.extremes[0], rows.temperature.max()), min(self.extremes[1], rows.distance.min())]
         )
+        self.spread = np.maximum(self.spread, rows.spread.max(axis=0))
         begin = max(self.config.equilibration - step, 0)
         end = min(self.total - step, len(rows.conserved))
         if int(state.step) >= self.total:
@@ -178,6 +188,8 @@ class Replica:
             "mean_temperature": self.temperature_sum / self.rows if self.rows else None,
             "max_temperature": float(self.extremes[0]),
             "min_distance": float(self.extremes[1]) if np.isfinite(self.extremes[1]) else None,
+            "max_energy_spread": float(self.spread[0]),
+            "max_moment_spread": float(self.spread[1]),
             "conserved_drift_meV_per_atom_ps": self._drift(),
             **self.flips.summary(self.config.timestep),
             "windows": len(self.cutter.done),
@@ -213,7 +225,7 @@ class Replica:
             "flips/last": np.array(flips.last_carriers if self.rows else [], dtype=np.int32),
             "flips/sums": np.array([flips.noise2, flips.quiet, flips.last_conserved]),
             "sums/positions": np.asarray(self.position_sum),
-            "sums/scalars": np.array([self.temperature_sum, *self.extremes]),
+            "sums/scalars": np.array([self.temperature_sum, *self.extremes, *self.spread]),
             "sums/counts": np.array([self.rows, self.frames_written, self.redone]),
             "text": np.array([self.status, self.reason], dtype="S300"),
             **({} if self.start is None else {"start": self.start}),
@@ -232,7 +244,7 @@ class Replica:
         noise2, quiet, conserved = arrays["flips/sums"]
         self.flips.noise2, self.flips.quiet, self.flips.last_conserved = float(noise2), int(quiet), float(conserved)
         self.position_sum = arrays["sums/positions"]
-        self.temperature_sum, *extremes = (float(x) for x in arrays["sums/scalars"])
-        self.extremes = np.array(extremes)
+        scalars = arrays["sums/scalars"]
+        self.temperature_sum, self.extremes, self.spread = float(scalars[0]), scalars[1:3], scalars[3:5]
         self.status, self.reason = (x.decode() for x in arrays["text"])
         self.start = arrays.get("start")

@@ -52,7 +52,7 @@ class ForceField:
     """What moves the atoms: a potential (see `md_block.Potential`) with its parameters, and what it needs to know.
 
     `species` (n,) as the potential wants them, `reference` eV added to every energy, `images`
-    as in `graph.neighbours`.
+    as in `graph.neighbours`, `calibration` (2,) factors on the spreads of energy and moment over its members.
     """
 
     potential: Potential
@@ -61,6 +61,7 @@ class ForceField:
     species: np.ndarray
     reference: float = 0.0
     images: str = "all"
+    calibration: tuple[float, float] = (1.0, 1.0)
 
 
 def simulate(
@@ -285,6 +286,7 @@ class Group:
             listed = self._lists()
             end, rows = self.simulation.block(self.params, fixed, state, listed, self.pairs)
             end, rows = jax.tree.map(np.asarray, (end, rows))
+            rows = rows._replace(spread=rows.spread * np.array(self.simulation.field.calibration))
             each = [Rows(*(x[k] for x in rows)) for k in range(len(self.replicas))]
             verdicts = [
                 judge(own, config.guards, replica.temperature, self.pairs) if replica.status == "running" else None

@@ -55,15 +55,17 @@ AnySpec = Spec | published.PublishedSpec
 @struct.dataclass
 class Outputs:
     """What one evaluation gives: `energy` () eV relative to the species' references, `forces` (n, 3) eV/Angstrom,
-    `virial` (3, 3) eV (stress times volume, tensile positive), `occupations` (n, 2) e, `atomic_energies` (n,) eV,
-    `pair_gradient` (P, 3) eV/Angstrom, the energy's derivative by each pair vector."""
+    `virial` (3, 3) eV (stress times volume, tensile positive), `occupations` (n, 2) e, `pair_gradient` (P, 3)
+    eV/Angstrom, the energy's derivative by each pair vector; `member_energies` (K, n) eV and `member_occupations`
+    (K, n, 2) e of the K readout heads."""
 
     energy: jax.Array
     forces: jax.Array
     virial: jax.Array
     occupations: jax.Array
-    atomic_energies: jax.Array
     pair_gradient: jax.Array
+    member_energies: jax.Array
+    member_occupations: jax.Array
 
 
 def init(seed: int, spec: Spec, dtype=jnp.float32) -> dict:
@@ -119,8 +121,17 @@ def init(seed: int, spec: Spec, dtype=jnp.float32) -> dict:
     }
 
 
-def member_outputs(params, spec: Spec, vectors, senders, receivers, edge_mask, species, charge):
-    """Atomic energies (K, n) and occupations (K, n, 2) of every readout head; arguments as `atomic_outputs`."""
+def member_outputs(params, spec: AnySpec, vectors, senders, receivers, edge_mask, species, charge):
+    """Atomic energies (K, n) eV, relative to the references, and occupations (K, n, 2) of every readout head.
+
+    `vectors` (P, 3) receiver minus sender, Angstrom; `senders`, `receivers` (P,) with each pair ONCE, in either
+    direction (`graph.neighbours`); `edge_mask` (P,) False on padding; `species` (n,) index into `spec.elements`;
+    `charge` (n,) 1 on carrier sites. Pairs beyond the cutoff contribute exactly nothing, so a skin list may be passed.
+    The class of `spec` says which network it is.
+    """
+    if isinstance(spec, published.PublishedSpec):
+        outputs = published.atomic_outputs(params, spec, vectors, senders, receivers, edge_mask, species, charge)
+        return outputs[0][None], outputs[1][None]
     dtype = params["embedding"].dtype
     # padded pairs sit at the cutoff, where the envelope and its slope vanish; a zero vector would give NaN gradients
     vectors = jnp.where(edge_mask[:, None], vectors, jnp.asarray([spec.cutoff, 0, 0], vectors.dtype)).astype(dtype)
@@ -141,31 +152,30 @@ def member_outputs(params, spec: Spec, vectors, senders, receivers, edge_mask, s
     return energies, occupations * (one_hot @ scale) + one_hot @ shift
 
 
-def atomic_outputs(params, spec: AnySpec, vectors, senders, receivers, edge_mask, species, charge):
-    """Atomic energies (n,) eV, relative to the references, and occupations (n, 2): the mean over readout heads.
+def evaluate(params, spec: AnySpec, vectors, senders, receivers, edge_mask, species, charge, share=None) -> Outputs:
+    """Energy, forces, virial and occupations from one evaluation and its gradient; arguments as `member_outputs`.
 
-    `vectors` (P, 3) receiver minus sender, Angstrom; `senders`, `receivers` (P,) with each pair ONCE, in either
-    direction (`graph.neighbours`); `edge_mask` (P,) False on padding; `species` (n,) index into `spec.elements`;
-    `charge` (n,) 1 on carrier sites. Pairs beyond the cutoff contribute exactly nothing, so a skin list may be passed.
-    The class of `spec` says which network it is.
+    Energy and occupations are means over the readout heads. Forces and virial are those of the mean too, unless
+    `share` (K,) says how much of each head they are of.
     """
-    if isinstance(spec, published.PublishedSpec):
-        return published.atomic_outputs(params, spec, vectors, senders, receivers, edge_mask, species, charge)
-    energies, occupations = member_outputs(params, spec, vectors, senders, receivers, edge_mask, species, charge)
-    return energies.mean(axis=0), occupations.mean(axis=0)
-
-
-def evaluate(params, spec: AnySpec, vectors, senders, receivers, edge_mask, species, charge) -> Outputs:
-    """Energy, forces, virial and occupations from one evaluation and its gradient; arguments as `atomic_outputs`."""
 
     def total(vectors):
-        energies, occupations = atomic_outputs(params, spec, vectors, senders, receivers, edge_mask, species, charge)
-        return energies.sum(), (energies, occupations)
+        energies, occupations = member_outputs(params, spec, vectors, senders, receivers, edge_mask, species, charge)
+        each = energies.sum(axis=1)
+        return each.mean() if share is None else share @ each, (energies, occupations)
 
-    (energy, (energies, occupations)), gradient = jax.value_and_grad(total, has_aux=True)(vectors)
+    (_, (energies, occupations)), gradient = jax.value_and_grad(total, has_aux=True)(vectors)
     forces = jnp.zeros((species.shape[0], 3), gradient.dtype).at[senders].add(gradient).at[receivers].add(-gradient)
     virial = gradient.T @ vectors
-    return Outputs(energy, forces, (virial + virial.T) / 2, occupations, energies, gradient)
+    return Outputs(
+        energy=energies.mean(axis=0).sum(),
+        forces=forces,
+        virial=(virial + virial.T) / 2,
+        occupations=occupations.mean(axis=0),
+        pair_gradient=gradient,
+        member_energies=energies,
+        member_occupations=occupations,
+    )
 
 
 def _layer(p, spec: Spec, basis, unit, senders, receivers, columns, s, v):

@@ -29,6 +29,7 @@ class PublishedSpec:
     """Architecture; `elements` are atomic numbers, ascending; lengths in Angstrom."""
 
     variant: ClassVar[str] = "published"
+    ensemble: ClassVar[int] = 1
 
     elements: tuple[int, ...]
     cutoff: float = 5.0
@@ -84,7 +85,7 @@ def init(seed: int, spec: PublishedSpec, dtype=jnp.float32, mean_neighbours: flo
 def atomic_outputs(params, spec: PublishedSpec, vectors, senders, receivers, edge_mask, species, charge):
     """Atomic energies (n,) eV, relative to the references, and occupations (n, 2).
 
-    Arguments as `network.atomic_outputs`: each pair once, vectors (P, 3) receiver minus sender in Angstrom.
+    Arguments as `network.member_outputs`: each pair once, vectors (P, 3) receiver minus sender in Angstrom.
     """
     dtype = params["embedding"].dtype
     # padded pairs sit at the cutoff, where basis and slope vanish; a zero vector would give NaN gradients

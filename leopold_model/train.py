@@ -1,8 +1,8 @@
 """`leopold train CONFIG`: frames in, model out.
 
-Files, beside the configuration: the model, `result.json`, `log.csv`, `learning_curve.png`, `parity.png`, and
-`checkpoint.msgpack` while unfinished. Exit codes: 0 finished, 10 out of walltime with a checkpoint (run again to
-resume), 11 diverged (the model file holds the best state before).
+Files, beside the configuration: the model, `result.json`, `log.csv`, `learning_curve.png`, `parity.png`,
+`calibration.png` for several readout heads, and `checkpoint.msgpack` while unfinished. Exit codes: 0 finished, 10 out
+of walltime with a checkpoint (run again to resume), 11 diverged (the model file holds the best state before).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from leopold_model.frames import UNITS, Frame, FrameError, content_hash, read_fr
 from leopold_model.progress import Progress, write_log
 from leopold_model.selftest import UnsoundJax, require_sound_jax
 from leopold_model.training import Training
-from leopold_model.training_plots import plot_learning_curve, plot_parity
+from leopold_model.training_plots import plot_calibration, plot_learning_curve, plot_parity
+from leopold_model.uncertainty import errors_and_spreads
 
 EXIT = {"finished": 0, "out_of_walltime": 10, "diverged": 11}
 DIVERGED = 100.0  # an epoch's loss above this multiple of the lowest one
@@ -79,6 +80,11 @@ def run(config: TrainConfig, folder: Path, started: float | None = None) -> dict
         plot_learning_curve(folder / "learning_curve.png", training.history)
     if answers:
         plot_parity(folder / "parity.png", {name: (sets[name], answers[name]) for name in answers})
+        if best.spec.ensemble > 1:
+            unseen = [name for name in ("validation", "test") if name in answers]
+            plot_calibration(
+                folder / "calibration.png", {name: errors_and_spreads(sets[name], answers[name]) for name in unseen}
+            )
     return result
 
 

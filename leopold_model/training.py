@@ -28,6 +28,7 @@ from leopold_model.dataset import Bucket, DataError
 from leopold_model.evaluate import errors, predict_buckets
 from leopold_model.frames import Frame, content_hash
 from leopold_model.loss import loss
+from leopold_model.uncertainty import errors_and_spreads, factors
 
 PUBLISHED_ONSET = 0.9  # of the cutoff: where the envelope of the published variant begins to fall
 ADAM_SHARE = 0.2  # of Muon's learning rate, for what is not a matrix inside a layer
@@ -95,7 +96,7 @@ def run_batches(
         batch = batch.replace(weight=batch.weight * (rows >= 0))
 
         def objective(params):
-            return loss({**params, "scales": scales}, spec, weights, batch)
+            return loss({**params, "scales": scales}, spec, weights, batch, state.step)
 
         (value, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
@@ -130,6 +131,7 @@ class Training:
         self.config = config
         self.train = [*train, *other_charge_states(train, lag, sharing)]
         self.validation = [*validation, *other_charge_states(validation, lag, sharing)]
+        self.n_own = len(validation)
         surface = np.where(np.arange(len(self.train)) < len(train), 1.0, config.crossings.surface)
         dtype = jnp.dtype(config.dtype)
         # a model of one cell stays one
@@ -210,7 +212,7 @@ class Training:
     def validate(self) -> dict:
         """Errors of the averaged parameters on the validation frames; the best ones so far are kept."""
         model = self.model(self.state.average)
-        report = errors(self.validation, predict_buckets(model, self.validation, self.validation_data))
+        report = errors(self.validation, predict_buckets(model, self.validation, self.validation_data, spreads=False))
         w = self.config.loss
         score = (
             w.energy * report["energy_per_atom"]["rmse"] ** 2
@@ -227,15 +229,22 @@ class Training:
         return Model(self.spec, {**params, "scales": self.scales}, self.references, header or {})
 
     def final(self, header: dict) -> Model:
-        """The best model, its reference energies fitted once more to what it leaves of the training energies.
+        """The best model, its reference energies fitted once more to what it leaves of the training energies, the
+        spread of its readout heads calibrated on the validation frames.
 
         A constant offset costs the loss next to nothing, so training leaves one of a few meV per atom; here it goes.
         """
         model = self.model(self.best, header)
-        answers = predict_buckets(model, self.train, self.train_data)
+        answers = predict_buckets(model, self.train, self.train_data, spreads=False)
         left = np.array([f.energy - p.energy for f, p in zip(self.train, answers, strict=True)])
         shift = dataset.fit_references(self.train, left, self.spec.elements)
-        return replace(model, references=model.references + shift)
+        model = replace(model, references=model.references + shift)
+        if self.spec.ensemble == 1:
+            return model
+        answers = predict_buckets(model, self.validation, self.validation_data)
+        # frames told another charge state than theirs would count what they were never meant to agree on
+        calibration = factors(errors_and_spreads(self.validation[: self.n_own], answers[: self.n_own]))
+        return replace(model, header={**header, "calibration": calibration})
 
     # the checkpoint: everything that changes, and a fingerprint of everything that must not
 

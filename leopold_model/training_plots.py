@@ -1,4 +1,4 @@
-"""The two pictures of a training: errors over epochs, and predictions against labels."""
+"""The pictures of a training: errors over epochs, predictions against labels, and how honest the spreads are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+
+from leopold_model.uncertainty import LEVELS, QUANTITIES, inside
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -51,6 +53,21 @@ def plot_parity(path: Path, sets: dict) -> None:
         low, high = axis.get_xlim()
         axis.plot([low, high], [low, high], color="black", linewidth=0.6, zorder=0)
     axes[0].legend(frameon=False, markerscale=4)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def plot_calibration(path: Path, sets: dict) -> None:
+    """Fraction of errors inside each central interval of the spread against its level; `sets` {name: Pairs}."""
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained", sharey=True)
+    for axis, (quantity, unit) in zip(axes, QUANTITIES.items(), strict=True):
+        axis.plot([0, 1], [0, 1], color="black", linewidth=0.6)
+        for name, pairs in sets.items():
+            if quantity in pairs:
+                axis.plot(LEVELS, inside(*pairs[quantity]), "o-", markersize=3, label=name)
+        axis.set(xlabel="level of the interval", title=f"{quantity} ({unit})", xlim=(0, 1), ylim=(0, 1))
+    axes[0].set_ylabel("fraction of errors inside")
+    axes[0].legend(frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -40,7 +40,7 @@ def potential(params, vectors, senders, receivers, mask, species, charge):
     energy = energy - params["binding"] * charge * near
     moments = 0.3 + params["sensitivity"] * near + params["told"] * charge
     occupations = jnp.stack([0.5 + moments / 2, 0.5 - moments / 2], axis=1)
-    return energy, occupations
+    return energy[None], occupations[None]
 
 
 def force_field(frame: Frame, sensitivity=1.0, told=0.3, binding=0.0) -> ForceField:
