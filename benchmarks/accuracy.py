@@ -104,7 +104,7 @@ def learn(labels: Path, variant: str, n_frames: int, budget: int, seed: int) -> 
             "energy_meV_per_atom": round(1e3 * report["energy_per_atom"]["rmse"], 3),
             "occupations": round(report["occupations"]["rmse"], 5),
             "carrier_site": report["carrier_site_accuracy"],
-            "uncertainty": report["uncertainty"],
+            "uncertainty": report.get("uncertainty", {}),
         }
     return row
 
@@ -147,7 +147,7 @@ def main() -> None:
             )
             print(f"{variant:10s} {n_frames:6d} {row['seconds']:5d}  {shown}", flush=True)
             for part in ("later", "hotter"):
-                for name, told in (row[part]["uncertainty"] or {}).items():
+                for name, told in row[part]["uncertainty"].items():
                     ece, rank = told["expected_calibration_error"], told["rank_correlation"]
                     print(f"    {part} {name}: expected calibration error {ece:.3f}, rank correlation {rank:.2f}")
     if args.json:

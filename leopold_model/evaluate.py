@@ -128,7 +128,8 @@ def predict_buckets(
 def errors(frames: Sequence[Frame], answers: Sequence[Prediction]) -> dict:
     """The JSON object of `leopold evaluate`: for each quantity `rmse`, `max` and `unit`, and the carrier-site accuracy.
 
-    A quantity no frame has a label for is null. `uncertainty` is that of `uncertainty.report`; null for one head.
+    A quantity no frame has a label for is null. A model of several heads has `uncertainty` besides
+    (see `uncertainty.report`).
     """
     residuals: dict[str, list] = {name: [] for name in UNITS}
     sites = []
@@ -147,14 +148,14 @@ def errors(frames: Sequence[Frame], answers: Sequence[Prediction]) -> dict:
             n, moments = len(f.carrier_sites), f.spin_moments
             true = f.carrier_sites if moments is None else carrier_sites(moments, n)
             sites.append(carrier_sites(p.moments, n) == true)
-    return {
+    report = {
         **{name: _summary(values, UNITS[name]) for name, values in residuals.items()},
         "carrier_site_accuracy": float(np.mean(sites)) if sites else None,
         "n_frames": len(frames),
-        "uncertainty": uncertainty.report(uncertainty.errors_and_spreads(frames, answers))
-        if all(p.spread for p in answers)
-        else None,
     }
+    if all(p.spread for p in answers):
+        report["uncertainty"] = uncertainty.report(uncertainty.errors_and_spreads(frames, answers))
+    return report
 
 
 def _summary(values: list, unit: str) -> dict | None:
@@ -233,7 +234,7 @@ def table(report: dict) -> str:
             )
     if report["carrier_site_accuracy"] is not None:
         lines.append(f"carrier site right in {100 * report['carrier_site_accuracy']:.1f} % of frames")
-    for name, told in (report["uncertainty"] or {}).items():
+    for name, told in report.get("uncertainty", {}).items():
         lines.append(
             f"{name}: spread {told['spread']:.3g} {told['unit']}, expected calibration error "
             f"{told['expected_calibration_error']:.3f}, rank correlation with the error {told['rank_correlation']:.2f}"
