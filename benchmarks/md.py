@@ -88,30 +88,18 @@ def random_model(atoms, network: str) -> Model:
     return Model(spec, params, np.zeros(len(elements)), header)
 
 
-def least(call, repeats: int) -> float:
-    """Smallest CPU time of a call, s."""
-    times = []
-    for _ in range(repeats):
-        begin = time.process_time()
-        call()
-        times.append(time.process_time() - begin)
-    return min(times)
-
-
-def ours(atoms, model, dtype, ensemble, block, repeats) -> float:
+def ours(atoms, model, dtype, ensemble, block, directory):
     frame = Frame(atoms.numbers, atoms.positions, atoms.cell.array, carrier_sites=(0,), carrier="hole")
     config = MDConfig(
         ensemble=ensemble, temperatures=(TEMPERATURE,), steps=10**9, block=block, dtype=dtype, guards=FIXED, skin=0.8
     )
-    with tempfile.TemporaryDirectory() as directory:
-        field = force_field(model, atoms.numbers, dtype)
-        simulation = Simulation(config, [frame], field, Path(directory), "")
-        simulation.advance()
-        return least(simulation.advance, repeats) / block * 1e3
+    simulation = Simulation(config, [frame], force_field(model, atoms.numbers, dtype), Path(directory), "")
+    simulation.advance()
+    return simulation.advance
 
 
-def model_alone(atoms, model, dtype, block, repeats) -> float:
-    """Evaluation and gradient with a fixed list, vectors changing every step, ms."""
+def model_alone(atoms, model, dtype, block):
+    """Evaluation and gradient with a fixed list, vectors changing every step."""
     field = force_field(model, atoms.numbers, dtype)
     edges = model.neighbours(atoms.positions, atoms.cell.array, atoms.pbc)
     vectors = atoms.positions[edges.receivers] - atoms.positions[edges.senders] + edges.shifts @ atoms.cell.array
@@ -133,33 +121,33 @@ def model_alone(atoms, model, dtype, block, repeats) -> float:
     args = [jnp.asarray(x) for x in (edges.senders, edges.receivers, edges.mask, field.species, charge)]
     call = partial(scan, field.params, jnp.asarray(vectors, dtype), *args)
     jax.block_until_ready(call())
-    return least(lambda: jax.block_until_ready(call()), repeats) / block * 1e3
+    return lambda: jax.block_until_ready(call())
 
 
-def ase_loop(atoms, model, dtype, dynamics, steps, repeats) -> float:
+def ase_loop(atoms, model, dtype, dynamics, steps):
     atoms = atoms.copy()
     atoms.set_velocities(maxwell_boltzmann(atoms.get_masses(), TEMPERATURE, np.random.default_rng(0)) / units.fs)
     atoms.calc = LeopoldCalculator(model, (0,), follow=True, dtype=dtype)
     loop = dynamics(atoms)
     loop.run(2)
-    return least(lambda: loop.run(steps), repeats) / steps * 1e3
+    return lambda: loop.run(steps)
 
 
-def other_codes(atoms, repeats: int) -> dict[str, float]:
-    """ms per step of every peer that is installed and not too slow for these atoms."""
-    times = {}
+def other_codes(atoms):
+    """Call and steps in it for every peer that is installed and not too slow for these atoms, by name."""
+    calls = {}
     for name, peer in PEERS.items():
         if not installed(name):
             continue
         step = peer(atoms)
         step()  # compiles
-        first = least(step, 1)
+        first = cpu_time(step)
         if first > PATIENCE:
             print(f"{name}: left out for {len(atoms)} atoms, {first:.0f} s a step", flush=True)
             continue
-        steps = range(max(1, min(20, int(1 / first))))
-        times[name] = least(lambda step=step, steps=steps: [step() for _ in steps], repeats) / len(steps) * 1e3
-    return times
+        steps = max(1, min(20, int(0.5 / first)))
+        calls[name] = (partial(repeat, step, steps), steps)
+    return calls
 
 
 def installed(peer: str) -> bool:
@@ -168,6 +156,23 @@ def installed(peer: str) -> bool:
 
 def package(peer: str) -> str:
     return peer.split()[0]
+
+
+def repeat(step, steps: int) -> None:
+    for _ in range(steps):
+        step()
+
+
+def cpu_time(call) -> float:
+    begin = time.process_time()
+    call()
+    return time.process_time() - begin
+
+
+def least(calls: dict, repeats: int) -> dict:
+    """Smallest CPU time per step of every call, ms; in turn, so that what else the machine does hits all alike."""
+    rounds = [{k: cpu_time(call) / steps * 1e3 for k, (call, steps) in calls.items()} for _ in range(repeats)]
+    return {k: min(times[k] for times in rounds) for k in calls}
 
 
 def main() -> None:
@@ -190,42 +195,54 @@ def main() -> None:
         print(f"{missing} is not timed: pip install {missing}")
     results = []
     for name in options.systems:
-        atoms = structures()[name]
-        block = max(5, 6400 // len(atoms))
-        others = other_codes(atoms, options.repeats)
-        for network in options.network:
-            model = random_model(atoms, network)
-            step = ours(atoms, model, options.dtype, options.ensemble, block, options.repeats)
-            alone = model_alone(atoms, model, options.dtype, block, options.repeats)
-            driven = {
-                k: ase_loop(atoms, model, options.dtype, d, max(3, block // 5), options.repeats)
-                for k, d in loops.items()
-            }
-            peers = driven | others
-            results.append(
-                {
-                    "system": name,
-                    "n_atoms": len(atoms),
-                    "dtype": options.dtype,
-                    "network": network,
-                    "ours_ms_per_step": step,
-                    "us_per_atom_step": 1e3 * step / len(atoms),
-                    "model_ms_per_step": alone,
-                    "outside": 1 - alone / step,
-                    "peers": peers,
-                }
-            )
-            ratios = "  ".join(f"{k} {v:.2f} ms ({v / step:.1f}x)" for k, v in peers.items())
-            print(
-                f"{name:10s} {network} network: ours {step:.2f} ms ({1e3 * step / len(atoms):.1f} us/atom)  "
-                f"model alone {alone:.2f} ms (outside {100 * (1 - alone / step):.0f} %)  {ratios}",
-                flush=True,
-            )
-            if network == "published":
-                same = "  ".join(f"{k} {v / step:.1f}x" for k, v in others.items() if package(k) == "jax-md")
-                print(f"{name:10s} same network: {same or 'no jax-md'}", flush=True)
+        with tempfile.TemporaryDirectory() as directory:
+            results += compare(name, options, loops, Path(directory))
     if options.json:
         print(json.dumps(results))
+
+
+def compare(system: str, options, loops: dict, directory: Path) -> list[dict]:
+    """One result for each network, all timed together."""
+    atoms = structures()[system]
+    block = max(5, 6400 // len(atoms))
+    few = max(3, block // 5)
+    others = other_codes(atoms)
+    calls = dict(others)
+    for network in options.network:
+        model, place = random_model(atoms, network), directory / network
+        place.mkdir()
+        calls[network, "ours"] = (ours(atoms, model, options.dtype, options.ensemble, block, place), block)
+        calls[network, "model"] = (model_alone(atoms, model, options.dtype, block), block)
+        calls |= {(network, k): (ase_loop(atoms, model, options.dtype, d, few), few) for k, d in loops.items()}
+    times = least(calls, options.repeats)
+
+    results = []
+    for network in options.network:
+        step, alone = times[network, "ours"], times[network, "model"]
+        peers = {k: times[network, k] for k in loops} | {k: times[k] for k in others}
+        results.append(
+            {
+                "system": system,
+                "n_atoms": len(atoms),
+                "dtype": options.dtype,
+                "network": network,
+                "ours_ms_per_step": step,
+                "us_per_atom_step": 1e3 * step / len(atoms),
+                "model_ms_per_step": alone,
+                "outside": 1 - alone / step,
+                "peers": peers,
+            }
+        )
+        ratios = "  ".join(f"{k} {v:.2f} ms ({v / step:.1f}x)" for k, v in peers.items())
+        print(
+            f"{system:10s} {network} network: ours {step:.2f} ms ({1e3 * step / len(atoms):.1f} us/atom)  "
+            f"model alone {alone:.2f} ms (outside {100 * (1 - alone / step):.0f} %)  {ratios}",
+            flush=True,
+        )
+        if network == "published":
+            same = "  ".join(f"{k} {times[k] / step:.1f}x" for k in others if package(k) == "jax-md")
+            print(f"{system:10s} same network: {same or 'no jax-md'}", flush=True)
+    return results
 
 
 if __name__ == "__main__":
