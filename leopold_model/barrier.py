@@ -115,9 +115,11 @@ def site_map(atoms: Atoms, species: str) -> SiteMap | None:
     """The sites of the perfect crystal behind a supercell with a carrier on a `species`; None if it is not perfect."""
     try:
         host = host_from_dynamics(atoms.numbers, atoms.positions, atoms.cell.array, sublattice=species)
-        return map_sites(host, atoms.numbers, atoms.positions, atoms.cell.array)
+        sites = map_sites(host, atoms.numbers, atoms.positions, atoms.cell.array)
     except AnalysisError:
         return None
+    # a cell that holds nothing twice may as well hold a defect
+    return sites if len(host.numbers) < len(atoms) else None
 
 
 def image_on(sites: SiteMap, i: int, j: int) -> np.ndarray | None:
