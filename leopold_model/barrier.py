@@ -31,6 +31,7 @@ from leopold_model.analysis.sites import SiteMap, host_from_dynamics, map_sites
 JUMP = 0.4
 COUPLING = 0.01  # eV, between the two states while the minimum-energy path is sought: rounds the kink at the crossing
 SPRING = 5.0  # eV/Angstrom^2 between images: stiff enough that fmax keeps them evenly spaced on a path of some 0.3 A
+DIVERGED = 10.0  # eV/Angstrom on an image of a path of relaxed structures: the surface has a hole it fell into
 RESOLUTION = 1e-5  # of s, to which the crossing is found
 BIAS = 1.0  # eV, with which the stand-in's carrier is put on a site
 MAX_STEP = 0.1  # Angstrom, of one relaxation step
@@ -282,11 +283,13 @@ def linear_path(
 
 @dataclass(frozen=True)
 class Search:
-    """How the search for the minimum-energy path ended: largest `force` on the images (eV/Angstrom) after `steps`."""
+    """How the search for the minimum-energy path ended: largest `force` on the images (eV/Angstrom) after `steps`, and
+    at how many images neither state stays, where a model may extrapolate."""
 
     converged: bool
     steps: int
     force: float
+    without_state: int
 
 
 def minimum_energy_path(
@@ -298,7 +301,7 @@ def minimum_energy_path(
     that of the lower surface: a function of its positions alone, whereas one that follows the moments from step to step
     also depends on where the image was before. The forces of that surface jump at the crossing, where a climbing image
     would bounce to and fro for ever, so the band moves on the lower eigenvalue of the two states with `COUPLING`
-    between them; the energies of the path are those of the states themselves.
+    between them; the energies of the path are those of the states themselves. A band that diverges is given up.
     """
     step = displacement(start, end)
     images = []
@@ -309,12 +312,14 @@ def minimum_energy_path(
         images.append(image)
     band = NEB(images, k=SPRING, climb=True, method="improvedtangent")
     search = FIRE(band, logfile=None)
-    converged = bool(search.run(fmax=fmax, steps=steps))
-    force = float(np.linalg.norm(band.get_forces(), axis=1).max())
+    for converged in search.irun(fmax=fmax, steps=steps):  # noqa: B007 - the last answer counts
+        force = float(np.linalg.norm(band.get_forces(), axis=1).max())
+        if force > DIVERGED:
+            break
     lengths = [np.linalg.norm(b.positions - a.positions) for a, b in pairwise(images)]
     s = np.concatenate([[0.0], np.cumsum(lengths)]) / np.sum(lengths)
     points = tuple(_point(surface, image.positions, sites, float(x)) for image, x in zip(images, s, strict=True))
-    return HopPath(points), Search(converged, search.nsteps, force)
+    return HopPath(points), Search(bool(converged), search.nsteps, force, sum(not any(p.stays) for p in points))
 
 
 def coupled(point: Point) -> State:

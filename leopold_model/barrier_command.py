@@ -149,11 +149,13 @@ def barrier(
         "carrier": model.carrier,
         **_hop(start, end, crystal, sites),
         **_line(line, crossing),
-        "barrier_neb_eV": path.barrier,
+        # an unfinished band has no top to speak of; its points are in "neb" all the same
+        "barrier_neb_eV": path.barrier if search.converged else None,
         "neb": {
             "converged": search.converged,
             "steps": search.steps,
             "largest_force_eV_per_Angstrom": search.force,
+            "images_without_state": search.without_state,
             **_columns(path),
         },
         "reference": None if other is None else {"name": reference, **_line(*other)},
@@ -224,9 +226,13 @@ def table(
     if search.converged:
         lines.append(f"converged in {search.steps} steps")
     else:
-        lines.append(
-            f"NOT CONVERGED: largest force {search.force:.3g} eV/A after {search.steps} steps; allow more --steps"
-        )
+        remedy = "allow more --steps"
+        if search.without_state:
+            remedy = (
+                f"at {search.without_state} images the carrier stays on neither site, where a model may extrapolate: "
+                "allow more --steps, or train it on frames of this hop"
+            )
+        lines.append(f"NOT CONVERGED: largest force {search.force:.3g} eV/A after {search.steps} steps; {remedy}")
     if other is not None:
         lines += ["", "reference: the stand-in on the same straight line", *_rows(other[0], (i, j))]
         lines.append(_said(other[1], j))
@@ -237,8 +243,9 @@ def table(
         ("barrier, NEB", "barrier_neb_eV"),
         ("reaction energy", "reaction_energy_eV"),
     ):
+        own = f"{result[key]:10.4f}" if result[key] is not None else f"{'none':>10}"
         extra = f"{beside[key]:10.4f}" if beside and key in beside else ""
-        lines.append(f"{label:24}{result[key]:10.4f}{extra}")
+        lines.append(f"{label:24}{own}{extra}")
     return "\n".join(lines)
 
 

@@ -152,6 +152,22 @@ def test_an_unfinished_search_says_so_and_keeps_its_path(mgo):
     assert len(path.points) == 7
 
 
+def test_a_band_that_falls_into_a_hole_of_the_surface_is_given_up(mgo):
+    surface = Parabolas(mgo)
+    start, end = ends(surface, mgo)
+
+    def holed(positions, site):
+        # half way, where a model has seen nothing, it may answer anything
+        state = surface(positions, site)
+        held = state.energy < surface.bottom + 0.03
+        return state if held else State(state.energy, -50.0 * np.abs(state.forces), np.full(len(positions), 0.01))
+
+    surface.bottom = surface(start.positions, SITES[0]).energy
+    path, search = minimum_energy_path(holed, start, end, SITES, 7, 0.01, 300)
+    assert not search.converged and search.steps < 300
+    assert search.without_state > 0 and len(path.points) == 7
+
+
 def test_coupled_forces_are_the_slope_of_the_coupled_energy(mgo):
     # where both states stay and are close, the moments are the told ones
     surface = Parabolas(mgo)
@@ -323,6 +339,7 @@ def test_command_prints_the_path_of_an_unfinished_search(leopold):
     assert outcome.exit_code == 0, outcome.output
     assert "NOT CONVERGED: largest force" in outcome.stdout
     result = json.loads(outcome.stdout.splitlines()[-1])
+    assert result["barrier_neb_eV"] is None
     assert not result["neb"]["converged"] and len(result["neb"]["s"]) == 6
 
 
