@@ -76,7 +76,8 @@ def read_start(structure: Path, start: int | None, model: Model) -> tuple[Atoms,
         if not frames:
             raise FrameError(f"{structure} holds no frame: give one with the carrier on its site")
         frame = frames[0]
-        model.must_fit([frame] if frame.carrier_sites else [], str(structure))
+        if frame.carrier_sites:
+            model.must_fit([frame], str(structure))
     else:
         try:
             atoms: Atoms = read(structure)  # type: ignore[assignment]

@@ -207,7 +207,7 @@ def diffusion_plateau(path: Path, transport: Sequence[Mapping]) -> None:
 def hop_barrier(path: Path, hop: Mapping) -> None:
     """Energies and moments along one hop, as `leopold barrier --json` gives it. Left: the surfaces of the carrier told
     on either site along the straight line, points of the lower one coloured by where the carrier is, and the
-    minimum-energy path; right: the moments of the lower surface. Crosses are a reference, where there is one."""
+    minimum-energy path if it was found; right: the moments of the lower surface. Crosses are a reference."""
     i, j = hop["sites"]
     reference = hop["reference"]
     data: dict[str, list] = {"s": hop["s"], "energy_i_eV": hop["energy_i"], "energy_j_eV": hop["energy_j"]}
@@ -228,7 +228,8 @@ def hop_barrier(path: Path, hop: Mapping) -> None:
         lower = 1000 * np.array(hop["energy_lower"])
         points = left.scatter(hop["s"], lower, c=(m_j - m_i + 1) / 2, s=16, cmap="coolwarm", vmin=0, vmax=1, zorder=3)
         figure.colorbar(points, label="(moment on second $-$ on first + 1) / 2")
-        left.plot(data["neb_s"], 1000 * np.array(data["neb_energy_eV"]), color="0.4", lw=1, ls="--", label="NEB")
+        if hop["neb"]["converged"]:
+            left.plot(data["neb_s"], 1000 * np.array(data["neb_energy_eV"]), color="0.4", lw=1, ls="--", label="NEB")
         right.plot(hop["s"], m_i, "o-", color=BLUE, ms=3, lw=1, label=f"on {i}")
         right.plot(hop["s"], m_j, "s-", color=RED, ms=3, lw=1, label=f"on {j}")
         if reference:
@@ -236,8 +237,8 @@ def hop_barrier(path: Path, hop: Mapping) -> None:
             right.plot(hop["s"], data["reference_moment_i_muB"], "x", color=BLUE, ms=4)
             right.plot(hop["s"], data["reference_moment_j_muB"], "x", color=RED, ms=4, label=reference["name"])
         # a told surface may be an extrapolation where the carrier does not stay: the lower one sets the scale
-        top = max(lower.max(), 1000 * max(data["neb_energy_eV"]))
-        left.set(xlabel="path", ylabel="energy (meV)", ylim=(lower.min() - 0.3 * top, 1.6 * top))
+        span = np.ptp(lower)
+        left.set(xlabel="path", ylabel="energy (meV)", ylim=(lower.min() - 0.3 * span, lower.max() + 0.6 * span))
         right.set(xlabel="path", ylabel="moment ($\\mu_\\mathrm{B}$)")
         left.legend(fontsize=8)
         right.legend(fontsize=8)

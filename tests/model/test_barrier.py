@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from ase.io import write
 from click.testing import CliRunner
 
@@ -275,6 +276,11 @@ def test_known_hops_of_the_standin(crystal, repeat, distance, verdict, barrier):
     assert crossing.point.s == pytest.approx(0.5, abs=0.01)
     assert max(path.barrier, crossing.energy) == pytest.approx(barrier, abs=0.003)
     assert path.reaction_energy == pytest.approx(0.0, abs=1e-4)
+
+
+def test_the_standin_knows_its_species_only():
+    with pytest.raises(ValueError, match="species 'Ar' is unknown to the stand-in"):
+        standin_surface(bulk("Ar", cubic=True))
 
 
 # --------------------------------------------------------------------------------------------------------- the command
