@@ -13,6 +13,7 @@ VERBS = {
     "md": "leopold_model.md:command",
     "hops": "leopold_model.hops_command:command",
     "transport": "leopold_model.transport_command:command",
+    "barrier": "leopold_model.barrier_command:command",
     "import-vasp": "leopold_model.vasp.import_command:command",
     "occmatrix": "leopold_model.vasp.occmatrix_command:command",
     "convert": "leopold_model.convert_command:command",

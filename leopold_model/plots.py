@@ -204,6 +204,47 @@ def diffusion_plateau(path: Path, transport: Sequence[Mapping]) -> None:
         _save(figure, path, data)
 
 
+def hop_barrier(path: Path, hop: Mapping) -> None:
+    """Energies and moments along one hop, as `leopold barrier --json` gives it. Left: the surfaces of the carrier told
+    on either site along the straight line, points of the lower one coloured by where the carrier is, and the
+    minimum-energy path if it was found; right: the moments of the lower surface. Crosses are a reference."""
+    i, j = hop["sites"]
+    reference = hop["reference"]
+    data: dict[str, list] = {"s": hop["s"], "energy_i_eV": hop["energy_i"], "energy_j_eV": hop["energy_j"]}
+    data |= _lower_moments("", hop)
+    data |= {
+        "neb_s": hop["neb"]["s"],
+        "neb_energy_eV": hop["neb"]["energy_lower"],
+        **_lower_moments("neb_", hop["neb"]),
+    }
+    if reference:
+        data |= {"reference_energy_eV": reference["energy_lower"], **_lower_moments("reference_", reference)}
+    with matplotlib.rc_context(STYLE):
+        figure, (left, right) = _axes(1, 2, width=7.4, height=3.0)
+        energies = np.array([hop["energy_i"], hop["energy_j"]])
+        for values, colour, site in zip(energies, (BLUE, RED), (i, j), strict=True):
+            left.plot(hop["s"], 1000 * values, color=colour, lw=1, label=f"told {site}")
+        m_i, m_j = np.array(data["moment_i_muB"]), np.array(data["moment_j_muB"])
+        lower = 1000 * np.array(hop["energy_lower"])
+        points = left.scatter(hop["s"], lower, c=(m_j - m_i + 1) / 2, s=16, cmap="coolwarm", vmin=0, vmax=1, zorder=3)
+        figure.colorbar(points, label="(moment on second $-$ on first + 1) / 2")
+        if hop["neb"]["converged"]:
+            left.plot(data["neb_s"], 1000 * np.array(data["neb_energy_eV"]), color="0.4", lw=1, ls="--", label="NEB")
+        right.plot(hop["s"], m_i, "o-", color=BLUE, ms=3, lw=1, label=f"on {i}")
+        right.plot(hop["s"], m_j, "s-", color=RED, ms=3, lw=1, label=f"on {j}")
+        if reference:
+            left.plot(hop["s"], 1000 * np.array(data["reference_energy_eV"]), "kx", ms=4, label=reference["name"])
+            right.plot(hop["s"], data["reference_moment_i_muB"], "x", color=BLUE, ms=4)
+            right.plot(hop["s"], data["reference_moment_j_muB"], "x", color=RED, ms=4, label=reference["name"])
+        # a told surface may be an extrapolation where the carrier does not stay: the lower one sets the scale
+        span = np.ptp(lower)
+        left.set(xlabel="path", ylabel="energy (meV)", ylim=(lower.min() - 0.3 * span, lower.max() + 0.6 * span))
+        right.set(xlabel="path", ylabel="moment ($\\mu_\\mathrm{B}$)")
+        left.legend(fontsize=8)
+        right.legend(fontsize=8)
+        _save(figure, path, data)
+
+
 # ---------------------------------------------------------------------------------------- shared pieces
 
 
@@ -221,6 +262,12 @@ def _save(figure: Figure, path: Path, columns: Mapping[str, Any]) -> None:
         writer = csv.writer(handle)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _lower_moments(prefix: str, path: Mapping) -> dict[str, list]:
+    """Moments of the lower surface on both sites, as columns."""
+    moments = [told[int(j)] for told, j in zip(path["moments"], path["on_j"], strict=True)]
+    return {f"{prefix}moment_{name}_muB": [m[k] for m in moments] for k, name in enumerate("ij")}
 
 
 def _error(found: Mapping | None, key: str, factor: float) -> float | None:
