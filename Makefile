@@ -15,8 +15,9 @@ export MPLBACKEND := Agg
 demo: $(VENV)/.installed
 	@$(BIN)/aiida-leopold demo $(SYSTEM)
 
+# a file stays on one worker: its tests share what they compiled, trained or ran
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto --dist loadgroup tests
+	$(BIN)/python -m pytest -n auto --dist loadfile tests
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

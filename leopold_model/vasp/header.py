@@ -124,7 +124,7 @@ def read_header(lines: Iterator[bytes], header: Header) -> bytes:
         elif b"POTCAR:" in line:
             titles.append(line.split(b"POTCAR:")[1].decode("ascii", "replace"))
         elif b"vasp." in line and not header.version:
-            header.version = line.split(b"vasp.")[1].split()[0].decode("ascii", "replace")
+            header.version = line.split(b"vasp.")[1].partition(b" ")[0].strip().decode("ascii", "replace")
         elif b"Occupation set for the following atoms" in line:
             occ_title = True
         elif b"OCC" in line or b"ATOM" in line:

@@ -13,9 +13,6 @@ from aiida.plugins import WorkflowFactory
 from leopold_workflows import queries
 from tests.e2e.tiny import TINY
 
-# one study for all of them: two workers would run it twice
-pytestmark = pytest.mark.xdist_group("study")
-
 
 @pytest.fixture(scope="module")
 def builder(aiida_profile, installed):

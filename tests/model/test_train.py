@@ -27,8 +27,6 @@ from leopold_model.training import Training
 from .conftest import teacher_frames
 from .published_model import random_model
 
-pytestmark = pytest.mark.xdist_group("training")  # they share what they compile, and one trained model
-
 NETWORK = {"cutoff": 3.0, "layers": 1, "scalars": 8, "vectors": 2, "n_radial": 4, "radial_hidden": [], "head_hidden": 8}
 
 

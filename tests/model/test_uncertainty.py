@@ -25,7 +25,6 @@ from leopold_model.train import read_sets
 
 from .conftest import random_model, teacher_frames
 
-pytestmark = pytest.mark.xdist_group("uncertainty")
 NETWORK = {"cutoff": 3.0, "layers": 1, "scalars": 8, "vectors": 2, "n_radial": 4, "head_hidden": 8, "ensemble": 4}
 
 

@@ -134,6 +134,16 @@ def test_damaged_lines_never_raise(whole, key, random, n):
     assert all(np.isfinite(step.energy) for step in run.complete_steps)
 
 
+def test_a_version_cut_off_is_no_version(whole):
+    path, _ = whole
+    key = sorted(TEXTS)[0]
+    lines = TEXTS[key].splitlines(True)
+    first = next(k for k, line in enumerate(lines) if b"vasp." in line)
+    lines[first] = lines[first][: lines[first].index(b"vasp.") + 5] + b"\n"
+    path.write_bytes(b"".join(lines))
+    assert read_outcar(path).version == "" and read_outcar(path).complete_steps
+
+
 @pytest.mark.parametrize("version", FLAVOURS)
 def test_running_out_of_nelm_is_unconverged_in_both_flavours(tmp_path, version):
     sample = Sample(version=version, nelm=8, unconverged=(2,))

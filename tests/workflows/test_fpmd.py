@@ -38,7 +38,6 @@ def chain(mgo):
     return run
 
 
-@pytest.mark.xdist_group("aiida-runs")
 def test_segments_follow_the_uncut_path(chain, tmp_path):
     whole, node = chain(8, 8)
     assert node.is_finished_ok and len(node.called) == 2
@@ -62,7 +61,6 @@ def test_segments_follow_the_uncut_path(chain, tmp_path):
         assert ours.energy == pytest.approx(theirs.energy, abs=1e-4)
 
 
-@pytest.mark.xdist_group("aiida-runs")
 def test_a_job_that_never_starts_is_tried_again_and_then_given_up(chain):
     outputs, node = chain(4, 4, "export LEOPOLD_STANDIN_FAIL=crash")
     assert node.exit_status == FPMDWorkChain.exit_codes.ERROR_SEGMENT_FAILED.status

@@ -88,7 +88,6 @@ def test_a_template_is_imposed_where_it_fits_and_nominal_occupations_elsewhere(m
     assert "not a supercell of the host" in said and np.array_equal(down, nominal[1])
 
 
-@pytest.mark.xdist_group("aiida-runs")
 @pytest.mark.parametrize("harvested", [False, True])
 def test_a_frame_is_verified_on_the_site_it_asked_for(standin, hop_frames, template, harvested):
     asked = hop_frames[1]
@@ -115,7 +114,6 @@ def test_a_frame_is_verified_on_the_site_it_asked_for(standin, hop_frames, templ
     assert frame.energy != pytest.approx(constrained.outputs.misc["energy"], abs=1e-3)
 
 
-@pytest.mark.xdist_group("aiida-runs")
 def test_a_vasp_without_the_patch_is_found_out(standin, hop_frames):
     builder = LabelWorkChain.get_builder_from_protocol(
         standin, FrameSetData.from_frames(hop_frames[:1]), hop_frames[0].id, material="mgo", protocol="fast",
@@ -127,7 +125,6 @@ def test_a_vasp_without_the_patch_is_found_out(standin, hop_frames):
     assert job.exit_status == 320 and "not patched" in job.exit_message
 
 
-@pytest.mark.xdist_group("aiida-runs")
 def test_misses_are_kept_and_keyed_by_frame(standin, hop_frames, tmp_path):
     """One label is drawn to another site (the first to run), the other is verified; one frame is asked for twice."""
     marker = tmp_path / "marker"
@@ -155,7 +152,6 @@ def test_misses_are_kept_and_keyed_by_frame(standin, hop_frames, tmp_path):
     assert 502 in [n.exit_status for n in node.called if n.process_label == "LabelWorkChain"]
 
 
-@pytest.mark.xdist_group("aiida-runs")
 def test_a_quorum_that_is_not_met(standin, hop_frames):
     builder = LabelFramesWorkChain.get_builder_from_protocol(
         standin, FrameSetData.from_frames(hop_frames[:1]), material="mgo", protocol="fast",
@@ -215,7 +211,6 @@ def test_a_frame_whose_carrier_cannot_be_imposed_leaves_the_others(standin, hop_
     assert submitted == [right.id] == process.ctx.running and process.ctx.failed == {wrong.id: None}
 
 
-@pytest.mark.xdist_group("aiida-runs")
 def test_a_label_asked_for_again_is_not_computed_again(standin, hop_frames, template):
     builder = LabelWorkChain.get_builder_from_protocol(
         standin, FrameSetData.from_frames(hop_frames), hop_frames[0].id, material="mgo", protocol="fast"

@@ -20,7 +20,6 @@ SMALL = {
 }
 
 
-@pytest.mark.xdist_group("aiida-runs")
 def test_from_a_crystal_to_frames(standin):
     builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo", protocol="fast", overrides=SMALL)
     outputs, node = run_get_node(builder)
@@ -57,7 +56,6 @@ def test_from_a_crystal_to_frames(standin):
     assert (near > 4.181 / 2 + 0.05).all()
 
 
-@pytest.mark.xdist_group("aiida-runs")
 def test_a_carrier_that_spreads_ends_the_seed_with_what_it_reached(standin):
     builder = SeedWorkChain.get_builder_from_protocol(
         standin,
