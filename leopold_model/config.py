@@ -104,9 +104,10 @@ class GuardConfig(_Section):
     min_approach: float = Field(
         0.6, ge=0, lt=1, description="of the shortest distance of that couple of species in the start frames"
     )
-    max_energy_spread: float | None = Field(
-        None, gt=0, description="eV/atom between the members of an ensemble; needs a model that is one"
+    max_force_spread: float | None = Field(
+        1.0, gt=0, description="eV/Angstrom between the networks of a committee, of any atom, by component"
     )
+    max_energy_spread: float | None = Field(None, gt=0, description="eV/atom between the members of an ensemble")
     max_moment_spread: float | None = Field(None, gt=0, description="mu_B between the members, of any atom")
     min_moment: float = Field(0.1, ge=0, description="largest moment below this for a block: carrier lost")
 
