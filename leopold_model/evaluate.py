@@ -136,8 +136,22 @@ def errors(frames: Sequence[Frame], answers: Sequence[Prediction]) -> dict:
     """The JSON object of `leopold evaluate`: for each quantity `rmse`, `max` and `unit`, and the carrier-site accuracy.
 
     A quantity no frame has a label for is null. A model of several members has `uncertainty` besides
-    (see `uncertainty.report`).
+    (see `uncertainty.report`), frames of hops add `hop_frames` and, by name, `pathways`, of the same kind.
     """
+    pathways = sorted({f.pathway for f in frames} - {""})
+
+    def of(chosen) -> dict:
+        rows = [k for k, f in enumerate(frames) if chosen(f.pathway)]
+        return _errors([frames[k] for k in rows], [answers[k] for k in rows])
+
+    report = _errors(frames, answers)
+    if pathways:
+        report["hop_frames"] = of(bool)
+        report["pathways"] = {name: of(lambda pathway, name=name: pathway == name) for name in pathways}
+    return report
+
+
+def _errors(frames: Sequence[Frame], answers: Sequence[Prediction]) -> dict:
     residuals: dict[str, list] = {name: [] for name in UNITS}
     sites = []
     for f, p in zip(frames, answers, strict=True):
@@ -232,7 +246,14 @@ def command(model, frames, dtype, device, as_json, output):
 
 def table(report: dict) -> str:
     """The report as text, in meV and mu_B."""
-    lines = [f"{report['n_frames']} frames", f"{'':18s}{'RMSE':>12s}{'max':>12s}"]
+    lines = _lines("", report)
+    for name, part in report.get("pathways", {}).items():
+        lines += ["", *_lines(f"{name}: ", part)]
+    return "\n".join(lines)
+
+
+def _lines(what: str, report: dict) -> list[str]:
+    lines = [f"{what}{report['n_frames']} frames", f"{'':18s}{'RMSE':>12s}{'max':>12s}"]
     for name, unit in UNITS.items():
         if report[name] is not None:
             factor, label = (1e3, "m" + unit) if unit.startswith("eV") else (1.0, unit)
@@ -242,8 +263,10 @@ def table(report: dict) -> str:
     if report["carrier_site_accuracy"] is not None:
         lines.append(f"carrier site right in {100 * report['carrier_site_accuracy']:.1f} % of frames")
     for name, told in report.get("uncertainty", {}).items():
+        rank = told["rank_correlation"]
         lines.append(
             f"{name}: spread {told['spread']:.3g} {told['unit']}, expected calibration error "
-            f"{told['expected_calibration_error']:.3f}, rank correlation with the error {told['rank_correlation']:.2f}"
+            f"{told['expected_calibration_error']:.3f}, rank correlation with the error "
+            f"{'not known' if rank is None else format(rank, '.2f')}"
         )
-    return "\n".join(lines)
+    return lines
