@@ -11,7 +11,8 @@ from aiida.manage import enable_caching, get_manager
 
 from leopold_model.frames import Frame
 from leopold_model.vasp.occmatrix import read_occmatrix
-from leopold_workflows.calculations.functions_vasp import carrier_template, distort_around, label_request
+from leopold_workflows.calculations.functions_localisation import distort_around
+from leopold_workflows.calculations.functions_vasp import carrier_template, label_request
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.verdict import shortest
 from leopold_workflows.workchains.label import LabelWorkChain
@@ -22,7 +23,12 @@ from leopold_workflows.workchains.label_frames import LabelFramesWorkChain
 def hop_frames(mgo):
     """Frames of the 64-atom cell as dynamics would propose them, without labels; the carrier on sites 32 and 45."""
     random = np.random.default_rng(0)
-    relaxed = {s: distort_around(mgo.structure, orm.List([s]), orm.Float(0.05)).get_ase() for s in (32, 45)}
+    relaxed = {
+        s: distort_around(
+            mgo.structure, mgo.carrier, orm.List([s]), orm.Float(0.05), orm.Float(0.0), orm.Int(1)
+        ).get_ase()
+        for s in (32, 45)
+    }
     return [
         Frame(
             numbers=relaxed[site].numbers,

@@ -96,7 +96,7 @@ def test_bad_inputs_are_refused_at_launch(standin):
     assert "ISPIN = 1" in message({"vasp": {"incar": {"ispin": 1}}})
     assert "ISYM = 2" in message({"fpmd": {"incar": {"isym": 2}}})
     assert "no POTCAR for kind 'O'" in message({}, without="O")
-    assert "'omc' (needs a patched VASP) or 'moment'" in message({"seed": {"localisation": "magic"}})
+    assert "localisation = 'magic': choose omc, distortion" in message({"seed": {"localisation": "magic"}})
     assert "relaxation_incar: NSWW is not an INCAR tag: did you mean NSW?" in message({"seed": {"incar": {"nsww": 9}}})
     assert "hubbard: unknown key 'uu' of O: did you mean 'u'?" in message(
         {"material": {"hubbard": {"O": {"l": 1, "uu": 3}}}}

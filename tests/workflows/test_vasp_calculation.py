@@ -129,7 +129,7 @@ def test_a_missing_potcar_is_named_by_kind(vasp_inputs):
 
 def test_a_potcar_absent_from_the_family_is_named_by_kind(mgo):
     with pytest.raises(ValueError, match=r"'Mg_sv' for kind 'Mg' in family 'leopold-standin'"):
-        adapter.potentials(mgo.structure, "leopold-standin", {"Mg": "Mg_sv"})
+        adapter.potentials(["Mg", "O"], "leopold-standin", {"Mg": "Mg_sv"})
 
 
 def test_a_potcar_known_by_name_only_is_told_apart(vasp_inputs, monkeypatch):
