@@ -222,7 +222,9 @@ def settings_hash(
         points = kpoints.get_kpoints().tolist()
     order = kinds(structure)
     potcars = {kind: potential[kind].sha512 for kind in order}
-    return level_of_theory.settings_hash(order, lower(parameters), potcars, points, structure.cell)
+    return level_of_theory.settings_hash(
+        level_of_theory.level_of_theory(order, lower(parameters), potcars, points, structure.cell)
+    )
 
 
 def stage_settings(

@@ -26,22 +26,26 @@ INITIALS = {"prec", "lreal", "lasph", "addgrid", "ldau", "lhfcalc"}
 CELL_DIGITS = 3  # of Angstrom
 
 
-def settings_hash(
+def level_of_theory(
     species: Sequence[str], tags: Mapping, potcars: Mapping[str, str], kpoints, cell: Sequence[Sequence[float]]
-) -> str:
-    """Sixteen hexadecimal digits.
+) -> dict:
+    """What is hashed, in one spelling and as plain data.
 
     `species` are the blocks of POSCAR, in the order of the LDAU lists in `tags` (INCAR, lower case); `potcars` maps
     each to the SHA-512 of its POTCAR; `kpoints` is a mesh or points in nested lists, `cell` (3, 3) Angstrom.
     """
-    content = {
+    return {
         "tags": {tag: value for tag, default in TAGS.items() if (value := _plain(tag, tags.get(tag))) != default},
         "hubbard": _hubbard(species, tags),
         "potcar": {kind: potcars[kind] for kind in sorted(set(species))},
         "kpoints": np.asarray(_flat(kpoints), dtype=float).round(6).tolist(),
         "cell": (np.asarray(cell, dtype=float).round(CELL_DIGITS) + 0.0).tolist(),
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def settings_hash(level: Mapping) -> str:
+    """Sixteen hexadecimal digits of a `level_of_theory`."""
+    return hashlib.sha256(json.dumps(level, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _hubbard(species: Sequence[str], tags: Mapping) -> dict:

@@ -167,6 +167,12 @@ def label_faults(inputs, structure: orm.StructureData, sites: Sequence[int] | No
     return impose_faults(inputs["vasp"], structure, inputs["carrier"], sites)
 
 
+def label_settings(inputs, structure: orm.StructureData) -> str:
+    """Hash of the level of theory of the labels that `inputs` of this WorkChain will make; after `label_faults`."""
+    incar = inputs["incar"].get_dict() if "incar" in inputs else {}
+    return adapter.stage_settings(inputs["vasp"], structure, inputs["carrier"], "static", incar)
+
+
 def check_template(node, _) -> str | None:
     """Why this is no template of occupation matrices; None if it is."""
     if node is not None:
