@@ -106,6 +106,12 @@ def label_request(
 
 
 @calcfunction
+def structure_of(frames: FrameSetData, frame: orm.Str) -> orm.StructureData:
+    """The structure of the frame whose id is `frame`."""
+    return orm.StructureData(ase=find_frame(frames, frame.value).to_atoms())
+
+
+@calcfunction
 def chain_segments(**segments: FrameSetData) -> FrameSetData:
     """Segments of one run end to end, in the order of their names, steps numbered through from 1.
 
