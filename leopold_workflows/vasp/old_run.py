@@ -109,8 +109,13 @@ def _level(run: Run, cell: np.ndarray, files: dict[str, Path], potcars: dict[str
         return None
     from pymatgen.io.vasp.inputs import Incar, Kpoints  # seconds
 
-    tags = {"encut": run.encut} | lower(Incar.from_file(files["INCAR"]))
-    mesh = Kpoints.from_file(files["KPOINTS"])
+    try:
+        tags = {"encut": run.encut} | lower(Incar.from_file(files["INCAR"]))
+        mesh = Kpoints.from_file(files["KPOINTS"])
+    except (ValueError, IndexError, KeyError) as error:
+        raise VaspError(
+            f"INCAR or KPOINTS beside {run.path} cannot be read ({error}): repair them, or give OUTCAR alone"
+        ) from None
     if mesh.num_kpts:
         points: Sequence = [list(k) for k in mesh.kpts]
     else:

@@ -107,6 +107,7 @@ def test_a_strategy_that_fails_says_how(localise, material, strategy, prepend, s
         assert not outputs, "nothing of a run that ignored its constraint is used"
     else:
         assert outputs["verdict"]["participation"] > 3
+        assert set(outputs) == {"verdict", "relaxation", "structure"}, "what it reached is kept"
 
 
 def test_bad_choices_are_refused_with_a_remedy(standin):

@@ -56,20 +56,6 @@ def test_from_a_crystal_to_frames(standin):
     assert (near > 4.181 / 2 + 0.05).all()
 
 
-def test_a_carrier_that_spreads_ends_the_seed_with_what_it_reached(standin):
-    builder = SeedWorkChain.get_builder_from_protocol(
-        standin,
-        material="mgo",
-        protocol="fast",
-        overrides={**SMALL, "seed": {**SMALL["seed"], "localisation": "moment"}},
-        options={"prepend_text": "export LEOPOLD_STANDIN_FAIL=delocalised"},
-    )
-    outputs, node = run_get_node(builder)
-    assert node.exit_status == SeedWorkChain.exit_codes.ERROR_POLARON_DELOCALISED.status
-    assert outputs["verdict"]["participation"] > 3
-    assert set(outputs) == {"verdict", "relaxation", "structure"}
-
-
 def test_velocities_have_their_temperature_and_seed(mgo):
     from aiida import orm
     from ase import units

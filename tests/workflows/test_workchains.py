@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common import AttributeDict
+from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage.manager import get_manager
 
@@ -104,13 +105,14 @@ def test_frames_of_several_levels_of_theory_train_nothing(leopold_code, make_fra
         builder.training.frames = FrameSetData.from_frames(frames)
         for name, settings in more.items():
             builder.training[name] = FrameSetData.from_frames(make_frames(1, seed=9, settings=settings))
-        return instantiate_process(get_manager().get_runner(), builder).setup()
+        return builder
 
-    refused = trained([*make_frames(1), *make_frames(1, seed=1, settings="u9")])
-    assert refused.status == 203 and "s, u9" in refused.message
-    assert trained(make_frames(1), test="u9").status == 203
-    assert "unknown" in trained([*make_frames(1), *make_frames(1, seed=1, settings="")]).message
-    assert trained(make_frames(1), test="s") is None
+    _, refused = run_get_node(trained([*make_frames(1), *make_frames(1, seed=1, settings="u9")]))
+    assert refused.exit_status == 203 and "s, u9" in refused.exit_message and not refused.called
+    setup = lambda builder: instantiate_process(get_manager().get_runner(), builder).setup()  # noqa: E731
+    assert setup(trained(make_frames(1), test="u9")).status == 203
+    assert "unknown" in setup(trained([*make_frames(1), *make_frames(1, seed=1, settings="")])).message
+    assert setup(trained(make_frames(1), test="s")) is None
 
 
 def test_handlers_leave_other_failures_alone(training):
