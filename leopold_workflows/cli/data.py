@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def _given(kind: str | None, n: int | None, told: list[dict | None]) -> dict | N
 
 
 def _print(frames, runs) -> None:
+    from leopold_workflows.vasp.old_run import MANIFEST
+
     console = Console()
     console.print(f"FrameSetData<{frames.pk}> {frames.label}: {frames.n_frames} frames, uuid {frames.uuid}")
     table = Table(box=None, padding=(0, 2), header_style="dim")
@@ -85,6 +88,9 @@ def _print(frames, runs) -> None:
         where = ", ".join(f"{' '.join(map(str, site))} ({count})" for site, count in sites)
         table.add_row(run, str(steps.get(run, "")), str(len(own)), shown, where)
     console.print(table)
+    for run in runs:
+        for problem in json.loads(run.base.repository.get_object_content(MANIFEST)).get("problems", []):
+            console.print(f"! {run.label}: {problem}", highlight=False)
     for settings in frames.base.attributes.get("settings"):
         console.print(f"settings {settings}" if settings else "settings unknown: labels can join only with --settings")
     if any(frame.occupations is None for frame in every):

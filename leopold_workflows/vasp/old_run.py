@@ -62,7 +62,8 @@ def old_run(path: Path, name: str | None = None) -> orm.FolderData:
         raise VaspError(f"{run.path}: no step has all of energy, forces and positions; {'; '.join(run.problems)}")
     potcars = _potcars(files)
     level = _level(run, steps[0].cell, files, potcars)
-    node = _node(name, steps, files, {"potcars": potcars, "level_of_theory": level, "problems": run.problems})
+    problems = [problem.replace(run.path, read.name) for problem in run.problems]
+    node = _node(name, steps, files, {"potcars": potcars, "level_of_theory": level, "problems": problems})
     node.base.repository.put_object_from_filelike(io.BytesIO(head.encode()), HEAD)
     node.base.attributes.set_many(
         {"n_steps": len(run.steps), "settings": settings_hash(level) if level else "", "carrier": _carrier(run)}

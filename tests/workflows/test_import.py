@@ -141,7 +141,10 @@ def test_what_cannot_be_adopted_is_refused_with_a_remedy(command, old_folder, tm
     assert "say which carrier" in command("data", "import", empty, fails=True)
     spread = "the carrier is spread out in 6 of 6 steps"
     assert spread in command("data", "import", old_folder, "--carriers", 3, fails=True)
-    node = imported(command("data", "import", empty, "--carrier", "hole", "--carriers", 1))
+    (empty / "OUTCAR").write_bytes((empty / "OUTCAR").read_bytes()[:-3000])
+    output = command("data", "import", empty, "--carrier", "hole", "--carriers", 1)
+    assert "! empty: the run did not end by itself" in output
+    node = imported(output)
     assert {f.carrier_sites for f in node.get_frames()} == {(32,)}
 
 
@@ -155,8 +158,8 @@ def test_a_study_begins_with_adopted_frames(command, old_folder, standin, leopol
         return command("launch", "dynamics", path, "--dry-run", fails=fails)
 
     output = launch(test=frames.uuid, overrides={"learn": {"max_rounds": 7}})
-    assert "max_rounds: 7" in output and "seed:\n" not in output.split("learn:")[0]
-    assert "runs_per_temperature" not in output and "localisation" not in output
+    assert "max_rounds: 7" in output
+    assert "rattle_seed" not in output, "there is no seed"
     assert "did you mean 'frames'?" in launch(fails=True, frame=3)
     assert "--frames 999999: no such node" in launch(fails=True, frames=999999)
     said = launch(fails=True, overrides={"vasp": {"incar": {"encut": 520}}})
