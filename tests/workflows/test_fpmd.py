@@ -5,7 +5,8 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 
-from leopold_workflows.calculations.functions_vasp import distort_around, initial_velocities
+from leopold_workflows.calculations.functions_localisation import distort_around
+from leopold_workflows.calculations.functions_vasp import initial_velocities
 from leopold_workflows.vasp.verdict import participation, shortest
 from leopold_workflows.workchains.fpmd import FPMDWorkChain
 
@@ -13,7 +14,7 @@ from leopold_workflows.workchains.fpmd import FPMDWorkChain
 @pytest.fixture
 def chain(mgo):
     """A trajectory of the MgO hole, its neighbours pushed away: `chain(steps, segment_steps, prepend='')`."""
-    start = distort_around(mgo.structure, orm.List([32]), orm.Float(0.05))
+    start = distort_around(mgo.structure, mgo.carrier, orm.List([32]), orm.Float(0.05), orm.Float(0.0), orm.Int(1))
 
     def run(steps, segment_steps, prepend="", **inputs):
         options = {**mgo.vasp["options"], "prepend_text": prepend}
