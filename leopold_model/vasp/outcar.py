@@ -243,7 +243,7 @@ class _StepReader:
     def _table(self, lines: Iterator[bytes]) -> tuple[np.ndarray | None, np.ndarray | None]:
         """A table of spheres: totals (n,) and parts (n, l), whatever the number of columns."""
         for line in chain.from_iterable(take(lines, 1) for _ in range(3)):
-            if line.startswith(b"# of ion"):
+            if line.lstrip().startswith(b"# of ion"):
                 break
         else:
             return None, None

@@ -70,6 +70,10 @@ class Sample:
             "cell_moment": sign * 1.0,
             "onsite": onsite,
             "temperature": round(rng.uniform(100, 500), 2),
+            "kinetic": round(rng.uniform(0, 2), 6),
+            "kinetic_lattice": round(rng.uniform(0, 1e-3), 6),
+            "thermostat_potential": round(rng.uniform(-1, 1), 6),
+            "thermostat_kinetic": round(rng.uniform(0, 1), 6),
             "conserved": round(rng.uniform(-50, -40), 6),
             "n_electronic": self.nelm if k + 1 in self.unconverged else self.n_electronic,
         }
@@ -150,11 +154,7 @@ class Sample:
             f"  energy  without entropy={s['energy']:17.8f}  energy(sigma->0) ={s['energy']:17.8f}\n\n",
         ]
         if self.ibrion == 0:
-            out += [
-                "  ENERGY OF THE ELECTRON-ION-THERMOSTAT SYSTEM (eV)\n",
-                f"  kin. lattice  EKIN_LAT=         0.000000  (temperature {s['temperature']:7.2f} K)\n",
-                f"  total energy   ETOTAL = {s['conserved']:16.6f} eV\n\n",
-            ]
+            out.append(_thermostat(s))
         return "".join(out) + "     LOOP+:  cpu time    0.6574: real time    0.6575\n\n\n"
 
     def _tables(self, s: dict, blank: str) -> str:
@@ -170,6 +170,39 @@ class Sample:
         return (
             last + " General timing and accounting informations for this job:\n\n   Total CPU time used (sec):   3.0\n"
         )
+
+
+def _thermostat(s: dict) -> str:
+    return (
+        "  ENERGY OF THE ELECTRON-ION-THERMOSTAT SYSTEM (eV)\n  ---------------------------------------------------\n"
+        f"% ion-electron   TOTEN  = {s['energy']:16.6f}  see above\n"
+        f"  kinetic energy EKIN   = {s['kinetic']:16.6f}\n"
+        f"  kin. lattice  EKIN_LAT= {s['kinetic_lattice']:16.6f}  (temperature {s['temperature']:7.2f} K)\n"
+        f"  nose potential ES     = {s['thermostat_potential']:16.6f}\n"
+        f"  nose kinetic   EPS    = {s['thermostat_kinetic']:16.6f}\n"
+        "  ---------------------------------------------------\n"
+        f"  total energy   ETOTAL = {s['conserved']:16.6f} eV\n\n"
+    )
+
+
+def force_field_blocks(n: int, thermostat: bool) -> str:
+    """What a run with a machine-learned force field prints of it in a step of `n` atoms, all numbers 7.77: before the
+    electronic iterations of a step, or (with `thermostat`) instead of them."""
+    sevens = dict.fromkeys(
+        ("energy", "kinetic", "kinetic_lattice", "thermostat_potential", "thermostat_kinetic", "conserved"), 7.77
+    )
+    rows = f"{7.77:13.5f}" * 3 + "   " + f"{7.77:14.6f}" * 3 + "\n"
+    return (
+        "  ML FORCE on cell =-STRESS in cart. coord. units (eV/cell)\n"
+        f"  in kB  {f'{7.77:12.5f}' * 6}\n  volume of cell :      469.10\n"
+        "      direct lattice vectors                 reciprocal lattice vectors\n"
+        f"{(f'{7.77:13.9f}' * 6 + chr(10)) * 3}\n"
+        f"  POSITION                                       TOTAL-FORCE (eV/Angst) (ML)\n {RULE}\n{rows * n} {RULE}\n\n"
+        "  ML FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n  ---------------------------------------------------\n"
+        "  free  energy ML TOTEN  =         7.77000000 eV\n\n"
+        "  ML energy  without entropy=        7.77000000  ML energy(sigma->0) =        7.77000000\n\n"
+        + (_thermostat(sevens | {"temperature": 777.0}) if thermostat else "")
+    )
 
 
 def _volume(cell: np.ndarray) -> str:
