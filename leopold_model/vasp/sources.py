@@ -12,6 +12,7 @@ OUTCAR. A path to a file reads that file alone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import h5py
@@ -85,12 +86,12 @@ def _fill(run: Run, other: Run) -> None:
         source = given.get(step.index)
         if source is None or abs(source.energy - step.energy) > _SAME_ENERGY or not _same_size(step, source):
             continue
-        for first, *rest in _GROUPS:
-            if getattr(step, first) is None and getattr(source, first) is not None:
-                for name in (first, *rest):
-                    setattr(step, name, getattr(source, name))
-                filled.setdefault(first, []).append(step.index)
-    said = [f"{steps_named(steps)}: {name} from {Path(other.path).name}" for name, steps in filled.items()]
+        groups = [g for g in _GROUPS if getattr(step, g[0]) is None and getattr(source, g[0]) is not None]
+        for name in chain.from_iterable(groups):
+            setattr(step, name, getattr(source, name))
+        if groups:
+            filled.setdefault(", ".join(g[0] for g in groups), []).append(step.index)
+    said = [f"{steps_named(steps)}: {names} from {Path(other.path).name}" for names, steps in filled.items()]
     run.problems = problems(run) + of_its_own + said
 
 

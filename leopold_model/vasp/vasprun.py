@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 from xml.etree import ElementTree
@@ -92,8 +93,8 @@ class _Reader:
             run.symbols = [(row.findtext("c") or "").strip() for row in element.iter("rc")]
         elif element.tag == "array" and name == "atomtypes":
             rows = [[(c.text or "").strip() for c in row] for row in element.iter("rc")]
-            run.counts = [int(row[0]) for row in rows]
-            run.valences = [float(row[3]) for row in rows]
+            with suppress(ValueError, IndexError):
+                run.counts, run.valences = [int(row[0]) for row in rows], [float(row[3]) for row in rows]
         elif element.tag == "calculation":
             self.closed += 1
             step = _step(run, element, self.closed, self.pressure)
