@@ -104,6 +104,7 @@ class _StepReader:
         self.number = 0  # VASP's own, of the last step begun
         self.offset = 0  # steps of the runs before, in a file of several
         self.n_complete = 0
+        self.n_onsite = 0  # atoms in an onsite set
         self.cell = run.cell  # printed once per step, or only once where the cell is fixed
         self._clear()
 
@@ -154,10 +155,8 @@ class _StepReader:
                 self.pending[self.atom] = []
         elif key == b"spin c":
             if self.atom is not None:
-                first = take(lines, 1)
-                if not first[0].strip():
-                    first = take(lines, 1)
-                self.pending[self.atom].append(first + take(lines, 2 * self.atom[1]))
+                rows = take(lines, 2 * self.atom[1] + 2)  # the matrix, and an empty line before or after it
+                self.pending[self.atom].append(rows[1:] if not rows[0].strip() else rows[:-1])
         elif key == b" total":
             self.changes = floats(line)
             self._iteration_ends()
@@ -237,8 +236,10 @@ class _StepReader:
         return (int(atoms[len(self.pending)]), int(match[2])) if len(self.pending) < len(atoms) else None
 
     def _iteration_ends(self) -> None:
-        if self.pending:
-            self.onsite, self.pending, self.atom = self.pending, {}, None
+        """Keep the onsite set of this iteration if it is complete: as many atoms as ever, each with both spins."""
+        if self.pending and len(self.pending) >= self.n_onsite and all(len(m) == 2 for m in self.pending.values()):
+            self.onsite, self.n_onsite = self.pending, len(self.pending)
+        self.pending, self.atom = {}, None
 
     def _table(self, lines: Iterator[bytes]) -> tuple[np.ndarray | None, np.ndarray | None]:
         """A table of spheres: totals (n,) and parts (n, l), whatever the number of columns."""

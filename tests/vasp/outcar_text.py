@@ -30,6 +30,7 @@ class Sample:
     noncollinear: bool = False
     nelect: float | None = None  # default: one electron more than the neutral cell
     shell: int = 2  # l of the onsite matrices
+    n_l: int = 3  # columns s, p, d (f) of the tables
     first_onsite: int = 1  # electronic iteration from which onsite matrices are printed
     unconverged: tuple[int, ...] = ()  # steps that run out of NELM
     touching: bool = False  # glued columns in the matrices
@@ -50,7 +51,7 @@ class Sample:
 
     def _values(self, rng, k: int) -> dict:
         sign = -1 if self.spin_down else 1
-        by_l = np.round(rng.uniform(-0.02, 0.02, (self.n, 3)), 3)
+        by_l = np.round(rng.uniform(-0.02, 0.02, (self.n, self.n_l)), 3)
         by_l[k % self.n_ti, 2] = 0.8
         by_l *= sign
         onsite = np.round(
@@ -65,7 +66,7 @@ class Sample:
             "forces": np.round(rng.normal(0, 1, (self.n, 3)), 6),
             "kilobar": np.round(rng.normal(0, 30, 6), 5),
             "cell": np.round(np.diag(rng.uniform(5, 7, 3)) + rng.uniform(-0.5, 0.5, (3, 3)), 9),
-            "charge_by_l": np.round(rng.uniform(0, 2, (self.n, 3)), 3),
+            "charge_by_l": np.round(rng.uniform(0, 2, (self.n, self.n_l)), 3),
             "moment_by_l": by_l,
             "cell_moment": sign * 1.0,
             "onsite": onsite,
@@ -216,7 +217,8 @@ def _volume(cell: np.ndarray) -> str:
 
 def _table(title: str, values: np.ndarray, blank: str) -> str:
     rows = [f"{i + 1:5d}     " + "".join(f"{v:8.3f}" for v in [*row, row.sum()]) + "\n" for i, row in enumerate(values)]
-    header = "# of ion       s       p       d       tot\n" + "-" * 42 + "\n"
+    names = "".join(f"{name:>8}" for name in "spdf"[: values.shape[1]])
+    header = f"# of ion{names}       tot\n" + "-" * 42 + "\n"
     foot = "-" * 50 + "\ntot       " + "".join(f"{v:8.3f}" for v in [*values.sum(0), values.sum()]) + "\n"
     return f"{title}\n{blank}\n{header}{''.join(rows)}{foot if len(values) > 1 else ''}{blank}\n\n"
 

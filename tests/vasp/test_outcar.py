@@ -1,6 +1,7 @@
 """The OUTCAR reader on hand-made files whose content is known to the last printed digit."""
 
 import re
+import tracemalloc
 from dataclasses import fields
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leopold_model.vasp.outcar import KILOBAR, VaspError, frames, read_outcar
-from leopold_model.vasp.run import localised_sites, n_carriers
+from leopold_model.vasp.outcar import KILOBAR, VaspError, frames, read_outcar, stream_outcar
+from leopold_model.vasp.run import Run, localised_sites, n_carriers
 from tests.vasp.outcar_text import Sample, force_field_blocks
 
 THERMOSTAT = (
@@ -169,6 +170,36 @@ def test_onsite_matrices_of_every_shell(tmp_path, shell):
         np.testing.assert_array_equal(last.onsite[atom][1:], sample.steps[-1]["onsite"][-1, atom])
     traces = np.trace(sample.steps[-1]["onsite"][-1], axis1=-2, axis2=-1)
     np.testing.assert_allclose(last.occupations[:3], traces, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_l", [2, 3, 4])
+def test_tables_have_as_many_columns_as_their_header_says(tmp_path, n_l):
+    sample = Sample(n_l=max(n_l, 3))
+    text = sample.text()
+    if n_l == 2:  # s and p: rows lose their column of d, which the total keeps
+        text = re.sub(r"(?m)^(# of ion +s +p) +d", r"\1", text)
+        text = re.sub(
+            r"(?m)^( {1,4}\d     (?: {1,3}-?\d\.\d{3}){2}) {1,3}-?\d\.\d{3}(?= {1,3}-?\d\.\d{3}$)", r"\1", text
+        )
+    run = _write(tmp_path, text)
+    for step, wanted in zip(run.steps, sample.steps, strict=True):
+        np.testing.assert_array_equal(step.moments_by_l, wanted["moment_by_l"][:, :n_l])
+        np.testing.assert_array_equal(step.charges_by_l, wanted["charge_by_l"][:, :n_l])
+        np.testing.assert_allclose(step.moments, wanted["moment_by_l"].sum(1), atol=5e-4)
+
+
+def test_the_last_complete_set_of_onsite_matrices_counts(tmp_path):
+    sample = Sample(n_steps=1)
+    parts = sample.text().split("atom =   2")
+    run = _write(tmp_path, "atom =   2".join(parts[:-1]) + "atom of the last set" + parts[-1])
+    for atom in (0, 1):
+        np.testing.assert_array_equal(run.steps[0].onsite[atom][1:], sample.steps[0]["onsite"][-2, atom])
+
+
+def test_onsite_matrices_without_spin_are_no_occupations(tmp_path):
+    text = re.sub(r"(?ms)^spin component  2\n.*?(?=^ occupancies)", "", Sample(ispin=1).text())
+    run = _write(tmp_path, text)
+    assert all(s.complete and s.onsite is None and s.occupations is None and not s.unphysical for s in run.steps)
 
 
 def test_one_atom_has_no_row_of_totals(tmp_path):
@@ -453,3 +484,14 @@ def test_species_without_a_telling_title(tmp_path):
     content = "   VRHFIN =Ti: s2p6d4\n   VRHFIN =O: s2p4\n   POMASS ="
     run = _header(tmp_path, [("PAW_PBE Ti_sv 26Sep2005", "my own potential"), ("   POMASS =", content)])
     assert run.symbols == ["Ti"] * 2 + ["O"] * 4
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    path = tmp_path / "OUTCAR"
+    path.write_text(30 * Sample(n_ti=20, n_o=40, n_steps=4, n_electronic=2).text())
+    assert path.stat().st_size > 5_000_000
+    tracemalloc.start()
+    assert sum(step.complete for step in stream_outcar(path, Run())) == 120
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000  # of which 2 MB are the buffer
