@@ -65,6 +65,7 @@ class Header:
     nsw: int = 0
     potim: float = 0.0
     isym: int = 1
+    isif: int = 2
     encut: float = 0.0
     nelect: float | None = None
     occ_banner: OccBanner | None = None
@@ -92,7 +93,7 @@ class Header:
 
 
 _NUMBERS = {
-    "ISPIN": int, "LORBIT": int, "NWRITE": int, "NELM": int, "IBRION": int, "NSW": int, "ISYM": int,
+    "ISPIN": int, "LORBIT": int, "NWRITE": int, "NELM": int, "IBRION": int, "NSW": int, "ISYM": int, "ISIF": int,
     "EDIFF": float, "POTIM": float, "ENCUT": float, "NELECT": float,
 }  # fmt: skip
 

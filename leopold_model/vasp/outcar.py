@@ -105,7 +105,7 @@ class _StepReader:
         self.offset = 0  # steps of the runs before, in a file of several
         self.n_complete = 0
         self.n_onsite = 0  # atoms in an onsite set
-        self.cell = run.cell  # printed once per step, or only once where the cell is fixed
+        self.cell = run.cell  # printed in every step, but for those that NWRITE = 0 leaves out
         self._clear()
 
     def _clear(self) -> None:
@@ -181,8 +181,9 @@ class _StepReader:
                 step.forces = forces if np.isfinite(forces).all() else None
         elif line.startswith(b"  free  energy   TOTEN"):
             step.energy = (floats(line) or [float("nan")])[0]
-            step.cell = self.cell
-            self.sealed = True
+            step.cell, self.sealed = self.cell, True
+            if run.isif > 2:
+                self.cell = None  # the next step has another
         return None
 
     def _behind(self, line: bytes, step: Step) -> Step | None:

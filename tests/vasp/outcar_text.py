@@ -24,6 +24,7 @@ class Sample:
     nelm: int = 60
     ediff: float = 1e-5
     ibrion: int = 0
+    isif: int = 2
     ispin: int = 2
     lorbit: int = 11
     nwrite: int = 2
@@ -100,6 +101,7 @@ class Sample:
                 f"   NELM   = {self.nelm:6d};   NELMIN=  2; NELMDL= -5     # of ELM steps\n",
                 f"   EDIFF  = {self.ediff:.1E}   stopping-criterion for ELM\n",
                 f"   NSW    = {self.n_steps:6d}    number of steps for IOM\n",
+                f"   ISIF   = {self.isif:6d}    stress and relaxation\n",
                 f"   IBRION = {self.ibrion:6d}    ionic relax: 0-MD 1-quasi-New 2-CG\n",
                 "  Ionic Valenz\n   ZVAL   =  12.00  6.00\n",
                 f"   NELECT = {nelect:12.4f}    total number of electrons\n",

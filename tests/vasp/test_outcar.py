@@ -214,6 +214,9 @@ def test_nwrite_zero_is_said_and_not_guessed(tmp_path):
     assert all(s.complete for s in run.steps)
     assert any("steps 2-3: no forces (NWRITE = 0" in p and "NWRITE = 2" in p for p in run.problems)
     assert [f.step for f in frames(run, carrier="electron", n_carriers=1)] == [1, 4]
+    assert all(s.cell is not None for s in run.steps)
+    run = read(tmp_path, Sample(nwrite=0, n_steps=4, isif=3))
+    assert [s.cell is None for s in run.steps] == [False, True, True, False]
 
 
 @pytest.mark.parametrize(
