@@ -174,7 +174,7 @@ def _counts(row: bytes, n_atoms: int | None) -> list[int]:
     text = row.decode("ascii", "replace").rstrip()
     for words in (text.split(), [text[max(i - 4, 0) : i] for i in range(len(text), 0, -4)][::-1]):
         counts = [_number(word, int) for word in words if word.strip()]
-        if counts and None not in counts and (n_atoms is None or sum(counts) == n_atoms):  # type: ignore[arg-type]
+        if counts and all(counts) and (n_atoms is None or sum(counts) == n_atoms):  # type: ignore[arg-type]
             return counts  # type: ignore[return-value]
     return []
 
@@ -229,7 +229,7 @@ def read_cell(lines: Iterator[bytes]) -> np.ndarray | None:
 def _number(text: str, convert):
     try:
         return convert(float(text)) if convert is int else convert(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

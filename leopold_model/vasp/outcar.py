@@ -40,8 +40,8 @@ KILOBAR = 0.1 * GPa
 _ITERATION = re.compile(rb"Iteration\s*([\d*]+)\(\s*([\d*]+)\)")
 _ONSITE = re.compile(rb"atom =\s*(\d+|\*+)\s+type =.*l =\s*(\d)")
 _FOUR_DECIMALS = re.compile(rb"-?\d*\.\d{4}|\*{8}")
-_TEMPERATURE = re.compile(rb"temperature\s+(-?[\d.]+) K")
-_THERMOSTAT = re.compile(rb"\b(EKIN|EKIN_LAT|ES|EPS|ETOTAL)\s*=\s*(-?[\d.]+)")
+_TEMPERATURE = re.compile(rb"temperature\s+(-?\d+\.?\d*) K")
+_THERMOSTAT = re.compile(rb"\b(EKIN|EKIN_LAT|ES|EPS|ETOTAL)\s*=\s*(-?\d+\.?\d*)")
 _ENERGIES = {
     b"EKIN": "kinetic", b"EKIN_LAT": "kinetic_lattice", b"ES": "thermostat_potential", b"EPS": "thermostat_kinetic",
     b"ETOTAL": "conserved",
