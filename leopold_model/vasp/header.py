@@ -17,6 +17,7 @@ from ase.data import atomic_numbers
 _TAG = re.compile(rb"\b([A-Z]+)\s*=\s*([^\s;]+)")
 _CONTINUED = re.compile(rb"\s+[-\d][-\d. ]*\r?\n")
 _REAL = re.compile(rb"-?\d*\.\d+(?:[EeDd][+-]?\d+)?|\*+")
+_NINE_DECIMALS = re.compile(rb"-?\d*\.\d{9}|\*{13}")
 _FOUND = re.compile(rb"\b(OCCDIR\d+|OCCEXT)\s+found")
 _IMPOSED = re.compile(rb"\bATOM\s+(\d+)\s+Spin")
 _SPECIES_ROWS = {b"ions per type =": "counts", b"LDAUL =": "ldau_l", b"LDAUU =": "ldau_u", b"LDAUJ =": "ldau_j"}
@@ -161,7 +162,7 @@ def read_header(lines: Iterator[bytes], header: Header) -> bytes:
         species = [_element(content.split(":")[0]) for content in contents[: len(species)]]
     if species and len(species) == len(header.counts):
         header.symbols = [s for s, n in zip(species, header.counts, strict=True) for _ in range(n)]
-    if n_atoms and not header.counts:
+    if n_atoms and n_atoms > 0 and not header.counts:
         header.counts = [n_atoms]  # of unknown kinds
     if occ_title or occ_tags:
         header.occ_banner = OccBanner(tuple(dict.fromkeys(occ_tags)), tuple(dict.fromkeys(occ_atoms)))
@@ -174,7 +175,7 @@ def _counts(row: bytes, n_atoms: int | None) -> list[int]:
     text = row.decode("ascii", "replace").rstrip()
     for words in (text.split(), [text[max(i - 4, 0) : i] for i in range(len(text), 0, -4)][::-1]):
         counts = [_number(word, int) for word in words if word.strip()]
-        if counts and all(counts) and (n_atoms is None or sum(counts) == n_atoms):  # type: ignore[arg-type]
+        if counts and all(n and n > 0 for n in counts) and n_atoms in (None, sum(counts)):  # type: ignore[arg-type]
             return counts  # type: ignore[return-value]
     return []
 
@@ -197,7 +198,7 @@ def numbers(words: Iterable[bytes]) -> np.ndarray:
     try:
         return np.array(list(map(float, words)))
     except ValueError:
-        return np.array([float("nan") if w[:1] == b"*" else float(w.replace(b"D", b"E")) for w in words])
+        return np.array([float("nan") if w[:1] == b"*" else float(w.upper().replace(b"D", b"E")) for w in words])
 
 
 def floats(text: bytes) -> list[float]:
@@ -222,8 +223,10 @@ def read_cell(lines: Iterator[bytes]) -> np.ndarray | None:
             break
     else:
         return None
-    vectors = [floats(row)[:3] for row in take(lines, 3)]
-    return np.array(vectors) if all(len(v) == 3 for v in vectors) else None
+    # 13 wide with nine decimals, so that columns touch from -10 and from 100 Angstrom on
+    rows = [_NINE_DECIMALS.findall(row) or _REAL.findall(row) for row in take(lines, 3)]
+    vectors = [numbers(row[:3]).tolist() for row in rows]
+    return np.array(vectors) if all(len(v) == 3 and np.isfinite(v).all() for v in vectors) else None
 
 
 def _number(text: str, convert):

@@ -472,6 +472,16 @@ def test_numbers_of_atoms_that_touch(tmp_path):
     assert run.n_atoms == 222004 and run.symbols == []
 
 
+def test_lattice_vectors_that_touch(tmp_path):
+    cell = np.array([[120.5, 123.25, -11.125], [-20.0, -30.5, 100.125], [0.0, -10.5, 99.0]])
+    text = Sample(n_steps=1).text()
+    printed = "".join("".join(f"{v:13.9f}" for v in [*row, 0.0, 0.0, 0.0]) + "\n" for row in cell)
+    at = text.rindex("direct lattice vectors")
+    at = text.index("\n", at) + 1
+    run = _write(tmp_path, text[:at] + printed + text[at + 3 * 79 :])
+    np.testing.assert_array_equal(run.steps[0].cell, cell)
+
+
 def test_rows_of_species_that_run_over_the_line(tmp_path):
     run = _header(
         tmp_path,
