@@ -191,6 +191,15 @@ def test_tables_have_as_many_columns_as_their_header_says(tmp_path, n_l):
         np.testing.assert_allclose(step.moments, wanted["moment_by_l"].sum(1), atol=5e-4)
 
 
+def test_more_atoms_than_the_columns_of_their_numbers_hold(tmp_path):
+    sample = Sample(n_ti=70, n_o=70, n_steps=1, n_electronic=1)
+    text = re.sub(r"(?m)^ +\d{3}     (?= +-?\d\.\d{3} )", "***     ", sample.text())  # 3 wide, as if of thousands
+    assert text.count("***     ") > 100
+    (step,) = _write(tmp_path, text).steps
+    np.testing.assert_array_equal(step.moments_by_l, sample.steps[0]["moment_by_l"])
+    np.testing.assert_array_equal(step.charges_by_l, sample.steps[0]["charge_by_l"])
+
+
 def test_the_last_complete_set_of_onsite_matrices_counts(tmp_path):
     sample = Sample(n_steps=1)
     parts = sample.text().split("atom =   2")
