@@ -54,7 +54,7 @@ _KEYS = frozenset(
 
 
 def read_outcar(path: str | Path) -> Run:
-    """All steps of an OUTCAR (also .gz), complete or not, and what is wrong with it in words."""
+    """All steps of an OUTCAR, plain or compressed, complete or not, and what is wrong with it in words."""
     run = Run()
     last = None
     for step in stream_outcar(path, run):
@@ -121,13 +121,15 @@ class _StepReader:
         """Take over the settings of the run that begins with `title`; its first `Iteration` line, empty if none."""
         run, header = self.run, Header()
         first = read_header(chain((title,), lines), header)
-        if header.counts != run.counts:
-            run.other_atoms = True
+        run.finished = False
+        if not first or header.counts != run.counts:
+            run.other_atoms = bool(first)
             return b""
         header.force_field |= run.force_field
         vars(run).update(vars(header))
-        self.offset, self.number, self.n_complete = self.offset + self.number, 0, 0
-        self.cell, run.finished, run.n_runs = run.cell, False, run.n_runs + 1
+        run.n_runs += 1
+        self.offset, self.number, self.n_complete, self.n_onsite = self.offset + self.number, 0, 0, 0
+        self.cell = run.cell
         return first
 
     def read(self, line: bytes, lines: Iterator[bytes]) -> Step | None:
@@ -163,7 +165,7 @@ class _StepReader:
         elif key == b" numbe":
             # two numbers in a spin-polarised run, one otherwise, four in a noncollinear one
             values = floats(line)
-            if line.startswith(b" number of electron") and len(values) == 2:
+            if line.startswith(b" number of electron") and len(values) == 2 and np.isfinite(values[1]):
                 step.cell_moment = values[1]
         elif key == b"  in k":
             values = floats(line)
@@ -210,16 +212,18 @@ class _StepReader:
         electronic = int(match[2]) if match[2].isdigit() else 0
         # beyond 99999 the number overflows to stars: then a new step is one whose electronic count starts again
         ionic = int(match[1]) if match[1].isdigit() else self.number + (electronic == 1)
-        if self.step is not None and ionic == self.number:
-            if not self.sealed:
-                self._iteration_ends()
-                self.step.n_electronic = electronic
+        same = self.step if ionic == self.number else None
+        if same is not None and self.sealed:
             return None
         self._iteration_ends()
+        # a run that follows without its head counts from 1 again
+        again = ionic < self.number or (same is not None and 0 < electronic <= same.n_electronic)
+        if same is not None and not again:
+            same.n_electronic = electronic
+            return None
         self.closed = self.step is not None
         done = self.finish()
-        if ionic < self.number:  # a run that follows without its head
-            self.offset += self.number
+        self.offset += self.number if again else 0
         self.number = ionic
         self.step = Step(index=self.offset + ionic, n_electronic=electronic)
         return done

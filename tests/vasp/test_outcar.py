@@ -389,6 +389,18 @@ def test_runs_put_end_to_end_are_numbered_on(tmp_path, head):
     assert len({s.index for s in run.steps}) == 6
 
 
+def test_a_run_behind_one_that_was_killed_in_its_first_step(tmp_path):
+    first, second = Sample(seed=1), Sample(seed=2)
+    text = first.text()
+    for end in (text.index("TOTAL-FORCE") + 200, text.index(" magnetization (x)") + 150, text.index("  free  energy")):
+        run = _write(tmp_path, text[:end] + second.text())
+        assert [s.complete for s in run.steps] == [False, True, True, True]
+        assert [s.energy for s in run.complete_steps] == [s["energy"] for s in second.steps]
+        for step, wanted in zip(run.complete_steps, second.steps, strict=True):
+            np.testing.assert_array_equal(step.moments_by_l, wanted["moment_by_l"])
+            np.testing.assert_array_equal(step.forces, wanted["forces"])
+
+
 def test_a_run_of_other_atoms_behind_is_not_read(tmp_path):
     sample = Sample()
     run = _write(tmp_path, sample.text() + Sample(n_o=5).text())
