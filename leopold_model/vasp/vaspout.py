@@ -67,10 +67,10 @@ def _read(h5: h5py.File, run: Run) -> Run:
         moments = next((h5[name] for name in _MOMENTS if name in h5), None)
         iterations = _iterations(arrays)
         # a killed run may have written the arrays of its last step in part
-        lengths = [len(arrays[name]) for name in ("energies", "position_ions", "forces") if name in arrays]
-        for k in range(len(arrays["energies"])):
+        whole = min(len(arrays[name]) for name in ("energies", "position_ions", "forces") if name in arrays)
+        for k in range(min(whole + 1, len(arrays["energies"]))):
             step = _step(run, arrays, moments, k)
-            step.complete = bool(np.isfinite(step.energy)) and k < min(lengths)
+            step.complete = bool(np.isfinite(step.energy)) and k < whole
             step.n_electronic = iterations[k] if k < len(iterations) else 0
             step.converged = step.complete and converged is not None and k < len(converged) and bool(converged[k])
             run.steps.append(step)
@@ -95,6 +95,9 @@ def _settings(h5: h5py.File, run: Run) -> None:
     structure: Mapping = next((h5[name] for name in ("results/positions", "input/poscar") if name in h5), {})
     if "ion_types" in structure:
         run.counts = [int(n) for n in np.atleast_1d(structure["number_ion_types"][()])]
+        positions = h5.get(f"{_DYNAMICS}/position_ions")
+        if positions is not None and positions.shape[1] != run.n_atoms:
+            raise VaspError(f"{run.n_atoms} atoms in number_ion_types, {positions.shape[1]} in position_ions")
         species = [re.split(r"[_/]", _text(s))[0].strip() for s in structure["ion_types"][()]]
         run.symbols = [s for s, n in zip(species, run.counts, strict=True) for _ in range(n)]
     if _true(tags.get("LDAU", "")):
