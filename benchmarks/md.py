@@ -52,15 +52,21 @@ TEMPERATURE = 10.0  # K: the atoms stay where they are, so that every block has 
 FIXED = {"min_distance": 0.1, "min_approach": 0.0, "max_temperature_factor": 100.0, "min_moment": 0.0}
 
 
-def structures():
-    """MgO 64, TiO2 288 and 2304 atoms, rattled."""
+def crystals():
+    """The cells everything is repeated from."""
     rutile = crystal(
         ["Ti", "O"], [(0, 0, 0), (0.3053, 0.3053, 0)], spacegroup=136, cellpar=[4.594, 4.594, 2.959, 90, 90, 90]
     )
+    return {"mgo": bulk("MgO", "rocksalt", a=4.22, cubic=True), "tio2": rutile}
+
+
+def structures():
+    """MgO 64, TiO2 288 and 2304 atoms, rattled."""
+    cells = crystals()
     made = {
-        "mgo64": bulk("MgO", "rocksalt", a=4.22, cubic=True).repeat(2),
-        "tio2_288": rutile.repeat((4, 3, 4)),
-        "tio2_2304": rutile.repeat((8, 6, 8)),
+        "mgo64": cells["mgo"].repeat(2),
+        "tio2_288": cells["tio2"].repeat((4, 3, 4)),
+        "tio2_2304": cells["tio2"].repeat((8, 6, 8)),
     }
     for atoms in made.values():
         atoms.positions += np.random.default_rng(0).normal(scale=0.05, size=atoms.positions.shape)

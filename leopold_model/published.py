@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from leopold_model.radial import sine
+
 # 1 / sqrt of the mean of swish(x)^2 over normal x, from the million random numbers the published code drew for it
 SWISH = 1.6765620560798837
 IN_BOUNDS = "promise_in_bounds"
@@ -92,7 +94,7 @@ def atomic_outputs(params, spec: PublishedSpec, vectors, senders, receivers, edg
     vectors = jnp.where(edge_mask[:, None], vectors, jnp.asarray([spec.cutoff, 0, 0], vectors.dtype)).astype(dtype)
     distance = jnp.sqrt(jnp.sum(vectors**2, axis=1))
     unit = vectors / distance[:, None]
-    waves = jnp.sin(distance[:, None] * (params["frequencies"] / spec.cutoff))
+    waves = sine(distance[:, None] * (params["frequencies"] / (np.pi * spec.cutoff)))
     basis = waves * (envelope(distance, spec.onset, spec.cutoff) / distance)[:, None]
 
     one_hot = jax.nn.one_hot(species, len(spec.elements), dtype=dtype)
@@ -107,6 +109,11 @@ def atomic_outputs(params, spec: PublishedSpec, vectors, senders, receivers, edg
     return energies, occupations + one_hot @ scales["occupation_shift"]
 
 
+def columns_of(x, *widths: int) -> list:
+    """The last axis cut into pieces; unlike that of slices, the gradient of a split is no sum of padded pieces."""
+    return jnp.split(x, np.cumsum(widths)[:-1].tolist(), axis=-1)
+
+
 def envelope(distance, onset: float, cutoff: float):
     """1 below `onset`, 0 beyond `cutoff`, in between the switching function of CHARMM (Brooks et al. 1983)."""
     square = jnp.clip(distance, onset, cutoff) ** 2
@@ -117,38 +124,43 @@ def envelope(distance, onset: float, cutoff: float):
 def _layer(p, spec: PublishedSpec, basis, unit, senders, receivers, columns, s, v):
     """One convolution with self-connection and gate; v None stands for zero vectors (first layer)."""
     S, V, n = spec.scalars, spec.vectors, s.shape[0]
-    vector_out = "down1" in p
-    used = S if v is None else S + V
-    through = S if v is None else S + 2 * V
+    vector_in, vector_out = v is not None, "down1" in p
     weights = basis
     for matrix in p["radial"][:-1]:
         weights = jax.nn.silu(weights @ matrix)
-    weights = weights @ p["radial"][-1]  # of every path and channel, the same both ways along a pair
-    a, b = s @ p["up0"], None if v is None else v @ p["up1"]
+    both = V * (vector_in and vector_out)
+    # of each path, the same both ways along a pair
+    weights = columns_of(weights @ p["radial"][-1], S, V * vector_in, S * vector_out, both, both)
+    a, b = s @ p["up0"], v @ p["up1"] if vector_in else None
 
     def messages(source, y):
-        """What the atoms `source` (P,) send along the directions `y` (P, 3)."""
+        """What the atoms `source` (P,) send along the directions `y` (P, 3).
+
+        `down1` is linear and would come after the sum over neighbours; before it, a message has half the columns.
+        """
         sent = a.at[source].get(mode=IN_BOUNDS)
-        parts = [sent * weights[:, :S]]  # 0e x 0e -> 0e
-        if b is not None:
+        parts = [sent * weights[0]]  # 0e x 0e -> 0e
+        if vector_in:
             vector = b.at[source].get(mode=IN_BOUNDS)
-            parts.append((vector * y[:, :, None]).sum(axis=1) * weights[:, S:used])  # 1e x 1e -> 0e
+            parts.append((vector * y[:, :, None]).sum(axis=1) * weights[1])  # 1e x 1e -> 0e
         if vector_out:
-            new = [(sent * weights[:, used : used + S])[:, None, :] * y[:, :, None]]  # 0e x 1e -> 1e
-            if b is not None:
-                new.append(vector * weights[:, None, used + S : used + S + V])  # 1e x 0e -> 1e
-                new.append(jnp.cross(vector, y[:, :, None], axis=1) * weights[:, None, used + S + V :])  # 1e x 1e -> 1e
-            parts.append(jnp.concatenate(new, axis=2).reshape(-1, 3 * through))
+            new = ((sent * weights[2]) @ p["down1"][:S])[:, None, :] * y[:, :, None]  # 0e x 1e -> 1e
+            if vector_in:
+                through = vector * weights[3][:, None, :]  # 1e x 0e -> 1e
+                cross = jnp.cross(vector, y[:, :, None], axis=1) * weights[4][:, None, :]  # 1e x 1e -> 1e
+                new = new + jnp.concatenate([through, cross], axis=2) @ p["down1"][S:]
+            parts.append(new.reshape(-1, 3 * V))
         return jnp.concatenate(parts, axis=1)
 
-    gathered = jnp.zeros((n, used + 3 * through * vector_out), s.dtype)
+    used = S + V * vector_in
+    gathered = jnp.zeros((n, used + 3 * V * vector_out), s.dtype)
     gathered = gathered.at[receivers].add(messages(senders, unit), mode=IN_BOUNDS)
     gathered = gathered.at[senders].add(messages(receivers, -unit), mode=IN_BOUNDS)
     out = gathered[:, :used] @ p["down0"] + jnp.einsum("nz,nc,zcd->nd", columns, s, p["self0"])
     scalars = SWISH * jax.nn.silu(out[:, :S])
     if not vector_out:
         return scalars, None
-    new = gathered[:, used:].reshape(n, 3, through) @ p["down1"]
-    if v is not None:
+    new = gathered[:, used:].reshape(n, 3, V)
+    if vector_in:
         new = new + jnp.einsum("nz,nkc,zcd->nkd", columns, v, p["self1"])
     return scalars, new * (SWISH * jax.nn.silu(out[:, S:]))[:, None, :]
