@@ -23,13 +23,11 @@ import numpy as np
 from flax import struct
 
 from leopold_model import published
-from leopold_model.published import columns_of
+from leopold_model.neighbour_sum import IN_BOUNDS, columns_of, neighbour_sum
 from leopold_model.radial import bessel, covalent_onset, repulsion
 
 # dynamics accumulates in float64 around a float32 model, so both must exist; every array here carries its dtype
 jax.config.update("jax_enable_x64", True)
-
-IN_BOUNDS = "promise_in_bounds"  # lists come from `graph` and never point outside; the check costs a tenth
 
 
 @dataclass(frozen=True)
@@ -183,11 +181,14 @@ def _layer(p, spec: Spec, basis, unit, senders, receivers, columns, s, v):
     """One convolution with self-connection and gate; v None stands for zero vectors (first layer)."""
     S, V, n = spec.scalars, spec.vectors, s.shape[0]
     vector_in, vector_out = v is not None, "down1" in p
-    # of each path, the same both ways along a pair
-    weights = columns_of(_radial(p["radial"], basis), S, V * vector_in, V * vector_out, V * (vector_in and vector_out))
+    paths = S, V * vector_in, V * vector_out, V * (vector_in and vector_out)
     a, b = s @ p["up0"], v @ p["up1"] if vector_in else None
 
-    def messages(source, y):
+    def messages(basis, unit, senders, receivers):
+        weights = columns_of(_radial(p["radial"], basis), *paths)  # the same both ways along a pair
+        return sent(weights, unit, senders), sent(weights, -unit, receivers)
+
+    def sent(weights, y, source):
         """What the atoms `source` (P,) send along the directions `y` (P, 3)."""
         scalar, turned = columns_of(a.at[source].get(mode=IN_BOUNDS), S, V * vector_out)
         parts = [scalar * weights[0]]  # 0e x 0e -> 0e
@@ -202,10 +203,7 @@ def _layer(p, spec: Spec, basis, unit, senders, receivers, columns, s, v):
         return jnp.concatenate(parts, axis=1)
 
     used = S + V * vector_in
-    gathered = jnp.zeros((n, used + 3 * V * vector_out), s.dtype)
-    gathered = gathered.at[receivers].add(messages(senders, unit), mode=IN_BOUNDS)
-    gathered = gathered.at[senders].add(messages(receivers, -unit), mode=IN_BOUNDS)
-    gathered = gathered / spec.mean_neighbours**0.5
+    gathered = neighbour_sum(messages, basis, unit, senders, receivers, n) / spec.mean_neighbours**0.5
 
     scalars, vectors = gathered[:, :used], None
     if vector_out:

@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from leopold_model.neighbour_sum import IN_BOUNDS, columns_of, neighbour_sum
 from leopold_model.radial import sine
 
 # 1 / sqrt of the mean of swish(x)^2 over normal x, from the million random numbers the published code drew for it
 SWISH = 1.6765620560798837
-IN_BOUNDS = "promise_in_bounds"
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,6 @@ def atomic_outputs(params, spec: PublishedSpec, vectors, senders, receivers, edg
     return energies, occupations + one_hot @ scales["occupation_shift"]
 
 
-def columns_of(x, *widths: int) -> list:
-    """The last axis cut into pieces; unlike that of slices, the gradient of a split is no sum of padded pieces."""
-    return jnp.split(x, np.cumsum(widths)[:-1].tolist(), axis=-1)
-
-
 def envelope(distance, onset: float, cutoff: float):
     """1 below `onset`, 0 beyond `cutoff`, in between the switching function of CHARMM (Brooks et al. 1983)."""
     square = jnp.clip(distance, onset, cutoff) ** 2
@@ -125,26 +120,26 @@ def _layer(p, spec: PublishedSpec, basis, unit, senders, receivers, columns, s, 
     """One convolution with self-connection and gate; v None stands for zero vectors (first layer)."""
     S, V, n = spec.scalars, spec.vectors, s.shape[0]
     vector_in, vector_out = v is not None, "down1" in p
-    weights = basis
-    for matrix in p["radial"][:-1]:
-        weights = jax.nn.silu(weights @ matrix)
     both = V * (vector_in and vector_out)
-    # of each path, the same both ways along a pair
-    weights = columns_of(weights @ p["radial"][-1], S, V * vector_in, S * vector_out, both, both)
+    paths = S, V * vector_in, S * vector_out, both, both
     a, b = s @ p["up0"], v @ p["up1"] if vector_in else None
 
-    def messages(source, y):
+    def messages(basis, unit, senders, receivers):
+        weights = columns_of(_radial(p["radial"], basis), *paths)  # the same both ways along a pair
+        return sent(weights, unit, senders), sent(weights, -unit, receivers)
+
+    def sent(weights, y, source):
         """What the atoms `source` (P,) send along the directions `y` (P, 3).
 
         `down1` is linear and would come after the sum over neighbours; before it, a message has half the columns.
         """
-        sent = a.at[source].get(mode=IN_BOUNDS)
-        parts = [sent * weights[0]]  # 0e x 0e -> 0e
+        scalar = a.at[source].get(mode=IN_BOUNDS)
+        parts = [scalar * weights[0]]  # 0e x 0e -> 0e
         if vector_in:
             vector = b.at[source].get(mode=IN_BOUNDS)
             parts.append((vector * y[:, :, None]).sum(axis=1) * weights[1])  # 1e x 1e -> 0e
         if vector_out:
-            new = ((sent * weights[2]) @ p["down1"][:S])[:, None, :] * y[:, :, None]  # 0e x 1e -> 1e
+            new = ((scalar * weights[2]) @ p["down1"][:S])[:, None, :] * y[:, :, None]  # 0e x 1e -> 1e
             if vector_in:
                 through = vector * weights[3][:, None, :]  # 1e x 0e -> 1e
                 cross = jnp.cross(vector, y[:, :, None], axis=1) * weights[4][:, None, :]  # 1e x 1e -> 1e
@@ -153,9 +148,7 @@ def _layer(p, spec: PublishedSpec, basis, unit, senders, receivers, columns, s, 
         return jnp.concatenate(parts, axis=1)
 
     used = S + V * vector_in
-    gathered = jnp.zeros((n, used + 3 * V * vector_out), s.dtype)
-    gathered = gathered.at[receivers].add(messages(senders, unit), mode=IN_BOUNDS)
-    gathered = gathered.at[senders].add(messages(receivers, -unit), mode=IN_BOUNDS)
+    gathered = neighbour_sum(messages, basis, unit, senders, receivers, n)
     out = gathered[:, :used] @ p["down0"] + jnp.einsum("nz,nc,zcd->nd", columns, s, p["self0"])
     scalars = SWISH * jax.nn.silu(out[:, :S])
     if not vector_out:
@@ -164,3 +157,10 @@ def _layer(p, spec: PublishedSpec, basis, unit, senders, receivers, columns, s, 
     if vector_in:
         new = new + jnp.einsum("nz,nkc,zcd->nkd", columns, v, p["self1"])
     return scalars, new * (SWISH * jax.nn.silu(out[:, S:]))[:, None, :]
+
+
+def _radial(matrices, basis):
+    """Weights of every path and channel, (P, paths)."""
+    for matrix in matrices[:-1]:
+        basis = jax.nn.silu(basis @ matrix)
+    return basis @ matrices[-1]
