@@ -71,9 +71,9 @@ def compare(system: str, options) -> list[dict]:
         atoms.positions += np.random.default_rng(k).normal(scale=0.05, size=atoms.positions.shape)
     steps = 4
     calls = {network: (ours(batch, network, steps), steps) for network in options.network}
-    for name, peer in PEERS.items():
+    for name in options.peers:
         if installed(name):
-            step = peer(batch)
+            step = PEERS[name](batch)
             step()  # compiles
             calls[name] = (partial(md.repeat, step, steps), steps)
     times = md.least(calls, options.repeats)
@@ -103,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", nargs="+", choices=[*NETWORKS, "published"], default=["default", "published"])
     parser.add_argument("--systems", nargs="+", choices=list(BATCH), default=list(BATCH))
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--json", action="store_true", help="a list of results as JSON on the last line")
     options = parser.parse_args()

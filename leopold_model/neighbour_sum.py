@@ -35,7 +35,7 @@ def neighbour_sum(messages: Callable, basis, unit, senders, receivers, n: int):
     width = jax.eval_shape(messages, *pairs)[0].shape[1]
     total = jnp.zeros((n, width), basis.dtype)
     kind = "cpu" if jax.default_backend() == "cpu" else "gpu"
-    if P <= WHOLE[kind]:
+    if WHOLE[kind] >= P:
         return add(total, pairs)[0]
     chunks = min(MOST_CHUNKS, -(-P // CHUNK[kind]))
     size = -(-P // chunks)
