@@ -79,6 +79,8 @@ class Frame:
             if value.shape != shape:
                 raise FrameError(f"{name} has shape {value.shape}, expected {shape} for {len(self.numbers)} atoms")
             set_(self, name, value)
+        if not abs(np.linalg.det(self.cell)) > 1e-6:
+            raise FrameError(f"cell {self.cell.tolist()} has no volume: give three independent vectors, in Angstrom")
         for name in ("carrier_sites", "requested_sites"):
             sites = tuple(int(i) for i in getattr(self, name))
             if sites and not 0 <= min(sites) <= max(sites) < len(self.numbers):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
+import jax.numpy as jnp
 import numpy as np
 
 from leopold_model.checkpoint import Model, ModelError, load_model
@@ -20,7 +21,7 @@ from leopold_model.config import ConfigError, MDConfig, load
 from leopold_model.frames import Frame, FrameError, read_frames
 from leopold_model.md_files import CheckpointError
 from leopold_model.md_simulation import RESULT, ForceField, simulate
-from leopold_model.network import member_outputs
+from leopold_model.network import member, member_outputs, n_members
 from leopold_model.selftest import UnsoundJax, require_sound_jax
 
 EXIT_OUT_OF_WALLTIME = 10
@@ -34,14 +35,18 @@ class MDError(ValueError):
 def force_field(model: Model, numbers: np.ndarray, dtype: str) -> ForceField:
     """The network of a model file for these atoms; ModelError names species it has not seen."""
     species = model.species_index(numbers)
-    spec = model.spec
+    params, networks = model.astype(dtype).params, model.spec.committee
+    if networks > 1:  # the scales, which they share, as well
+        params |= {"scales": {k: jnp.broadcast_to(a, (networks, *a.shape)) for k, a in params["scales"].items()}}
+    _, spec = member(model.params, model.spec, 0)
 
     def potential(params, vectors, senders, receivers, mask, species, charge):
         return member_outputs(params, spec, vectors, senders, receivers, mask, species, charge)
 
-    calibration = (model.calibration["energy"], model.calibration["occupations"])
-    return ForceField(potential, model.astype(dtype).params, model.cutoff, species, model.reference_energy(species),
-                      model.images, calibration)  # fmt: skip
+    known = model.calibration
+    calibration = (known["energy"], known["forces"], known["occupations"])
+    return ForceField(potential, params, model.cutoff, species, model.reference_energy(species), model.images,
+                      networks, calibration)  # fmt: skip
 
 
 def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], None] | None = None) -> dict:
@@ -54,11 +59,13 @@ def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], N
     check_start(frames, config.structures, model.carrier, model.n_carriers)
     for frame in frames:
         model.must_serve(frame.cell, frame.pbc)
-    for name in ("max_energy_spread", "max_moment_spread"):
-        if getattr(config.guards, name) is not None and model.spec.ensemble == 1:
+    opinions = {"energy": n_members(model.spec), "moment": n_members(model.spec), "force": model.spec.committee}
+    for quantity, number in opinions.items():
+        name = f"max_{quantity}_spread"
+        if number == 1 and name in config.guards.model_fields_set and getattr(config.guards, name) is not None:
             raise MDError(
-                f"guards.{name} = {getattr(config.guards, name):g}, but {config.model} has one readout head and so no "
-                "spread: leave the guard out, or train with network.ensemble: 8"
+                f"guards.{name} = {getattr(config.guards, name):g}, but {config.model} has one opinion on the "
+                f"{quantity} and so no spread: leave the guard out, or train with network.committee: 4"
             )
     field = force_field(model, frames[0].numbers, config.dtype)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

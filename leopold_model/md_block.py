@@ -25,7 +25,7 @@ from leopold_model.md_charge import next_carriers
 from leopold_model.md_integrators import ACCELERATION, KB, Integrator, degrees_of_freedom, kinetic_energy
 
 # (params, vectors (P, 3), senders, receivers, mask (P,), species (n,), charge (n,))
-# -> atomic energies (K, n) eV and occupations (K, n, 2) of K members of an ensemble, often one
+# -> atomic energies (K, n) eV and occupations (K, n, 2) of the K readout heads of one network, often one
 Potential = Callable[..., tuple[jax.Array, jax.Array]]
 
 
@@ -65,8 +65,8 @@ class Fixed(NamedTuple):
 
 class Rows(NamedTuple):
     """What each of B steps gives; `distance` the shortest pair, `approach` the smallest distance over what its couple
-    of species keeps, `spread` (2,) over the members of energy per atom (eV) and of the moment they agree on least
-    (mu_B), `pairs` how many, `moved` the largest displacement from the list's origin over half the skin."""
+    of species keeps, `spread` (3,) as `disagreement`, `pairs` how many, `moved` the largest displacement from the
+    list's origin over half the skin."""
 
     positions: Array
     occupations: Array
@@ -138,8 +138,11 @@ def make_block(
     n_tracked: int,
     dtype,
     images: str = "all",
+    networks: int = 1,
 ) -> Callable:
     """`block(params, fixed, state, candidates, capacity)` -> state after `length` steps, Rows with a leading axis B.
+
+    Of several `networks`, on a leading axis of `params`, the mean moves the atoms.
 
     Everything but `params` has a leading axis of replicas, advanced together on one device. With `images` "nearest"
     each step keeps one image of each pair, whichever is nearest then.
@@ -152,17 +155,26 @@ def make_block(
     def evaluate(params, positions, pairs, charge):
         vectors, senders, receivers, mask = pairs
 
-        def total(vectors):
-            energies, occupations = potential(params, vectors, senders, receivers, mask, species_of_atoms, charge)
-            each = energies.astype(jnp.float64).sum(axis=1)
-            return each.mean(), (occupations.mean(axis=0), _disagreement(each, occupations))
+        def of_network(own):
+            def total(vectors):
+                energies, occupations = potential(own, vectors, senders, receivers, mask, species_of_atoms, charge)
+                each = energies.astype(jnp.float64).sum(axis=1)
+                return each.mean(), (each, occupations)
 
-        (energy, (occupations, spread)), slope = jax.value_and_grad(total, has_aux=True)(vectors)
-        # summed in float64: both atoms of a pair get the same number, so momentum is conserved to rounding
-        # (rows of four, because XLA's CPU scatter is three times faster on them than on rows of three)
-        slope = jnp.pad(slope.astype(jnp.float64), ((0, 0), (0, 1)))
-        forces = jnp.zeros((n, 4), jnp.float64).at[senders].add(slope).at[receivers].add(-slope)
-        return energy, forces[:, :3], occupations, spread
+            (_, (energies, occupations)), slope = jax.value_and_grad(total, has_aux=True)(vectors)
+            # summed in float64: both atoms of a pair get the same number, so momentum is conserved to rounding
+            # (rows of four, because XLA's CPU scatter is three times faster on them than on rows of three)
+            slope = jnp.pad(slope.astype(jnp.float64), ((0, 0), (0, 1)))
+            forces = jnp.zeros((n, 4), jnp.float64).at[senders].add(slope).at[receivers].add(-slope)
+            return energies, forces[:, :3], occupations
+
+        if networks > 1:
+            energies, forces, occupations = jax.vmap(of_network)(params)
+        else:  # a batch of one compiles to less
+            energies, forces, occupations = (x[None] for x in of_network(params))
+        energies, occupations = energies.reshape(-1), occupations.reshape(-1, n, 2)
+        spread = disagreement(energies, forces, occupations)
+        return energies.mean(), forces.mean(axis=0), occupations.mean(axis=0), spread
 
     def one_block(params, fixed: Fixed, state: State, listed: Candidates, capacity: int):
         inverse_cell = jnp.linalg.inv(fixed.cell) if images == "nearest" else None
@@ -224,13 +236,21 @@ def make_block(
     return block
 
 
-def _disagreement(energies, occupations):
-    """Standard deviation over K members of the energy per atom (eV) and of the least certain moment (mu_B), (2,)."""
-    K, n = occupations.shape[:2]
-    if K == 1:
-        return jnp.zeros(2)
+def disagreement(energies, forces, occupations):
+    """Standard deviations of the energy per atom (eV), of the least certain force by component (eV/Angstrom; the model
+    deviation of Zhang et al., Comput. Phys. Commun. 253, 107206, 2020) and of the least certain moment (mu_B), (3,).
+
+    `energies` (M,) and `occupations` (M, n, 2) of all members, `forces` (C, n, 3) of the networks: heads on one trunk
+    would each need a backward pass. 0 where there is one.
+    """
+    n = forces.shape[1]
     moments = occupations[..., 0] - occupations[..., 1]
-    return jnp.stack([energies.std(ddof=1) / n, moments.std(axis=0, ddof=1).max().astype(jnp.float64)])
+
+    def deviation(x):
+        return x.var(axis=0, ddof=1) if len(x) > 1 else jnp.zeros(x.shape[1:])
+
+    worst = deviation(energies) / n**2, deviation(forces).mean(axis=1).max(), deviation(moments).max()
+    return jnp.sqrt(jnp.stack([x.astype(jnp.float64) for x in worst]))
 
 
 def _inside(positions, listed: Candidates, cutoff: float, capacity: int, dtype, inverse_cell=None):

@@ -17,6 +17,7 @@ from leopold_model.tracks import ReplicaTrack
 
 _SERIES = ("sites", "moments", "carriers")  # every row
 _STRIDED = ("potential", "temperature", "conserved")  # every stride rows
+SPREADS = {"max_energy_spread": "eV/atom", "max_force_spread": "eV/Angstrom", "max_moment_spread": "mu_B"}
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ def judge(rows: Rows, guards: GuardConfig, target: float, capacity: int) -> Verd
             f"two atoms came within {nearest:.2f} of the shortest distance of their species in the start frames, limit "
             f"{guards.min_approach:g} (guards.min_approach)",
         )
-    for k, (name, unit) in enumerate((("max_energy_spread", "eV/atom"), ("max_moment_spread", "mu_B"))):
+    for k, (name, unit) in enumerate(SPREADS.items()):
         limit, most = getattr(guards, name), rows.spread[valid, k].max(initial=0.0)
         if limit is not None and most > limit:
             return Verdict(
                 "unstable",
-                f"the model's heads disagree by {most:.3g} {unit}, limit {limit:g} (guards.{name}): this is not like "
-                "what it was trained on",
+                f"the members of the model disagree by {most:.3g} {unit}, limit {limit:g} (guards.{name}): this is "
+                "not like what it was trained on",
             )
     if bad_list.any():
         return Verdict("redo", "pair list stale or too small")
@@ -91,7 +92,7 @@ class Replica:
     position_sum: np.ndarray | float = 0.0
     temperature_sum: float = 0.0
     extremes: np.ndarray = field(default_factory=lambda: np.array([0.0, np.inf]))  # hottest K, closest Angstrom
-    spread: np.ndarray = field(default_factory=lambda: np.zeros(2))  # largest of energy per atom eV, of a moment mu_B
+    spread: np.ndarray = field(default_factory=lambda: np.zeros(len(SPREADS)))  # the largest so far
     rows: int = 0
     frames_written: int = 0
     start: np.ndarray | None = None
@@ -133,7 +134,7 @@ class Replica:
         known = len(self.flips.rows)
         self.flips.add(first, rows.carriers, rows.conserved)
         changes = [row for row, *_ in self.flips.rows[known:]]
-        self.cutter.add(rows.positions, rows.occupations, rows.carriers, changes)
+        self.cutter.add(rows.positions, rows.occupations, rows.carriers, rows.spread[:, 1], changes)
         self.rows += len(numbers)
         self.frames_written += int(due.sum())
         return numbers[due], rows.positions[due]
@@ -188,8 +189,7 @@ class Replica:
             "mean_temperature": self.temperature_sum / self.rows if self.rows else None,
             "max_temperature": float(self.extremes[0]),
             "min_distance": float(self.extremes[1]) if np.isfinite(self.extremes[1]) else None,
-            "max_energy_spread": float(self.spread[0]),
-            "max_moment_spread": float(self.spread[1]),
+            **dict(zip(SPREADS, self.spread.tolist(), strict=True)),
             "conserved_drift_meV_per_atom_ps": self._drift(),
             **self.flips.summary(self.config.timestep),
             "windows": len(self.cutter.done),
@@ -245,6 +245,6 @@ class Replica:
         self.flips.noise2, self.flips.quiet, self.flips.last_conserved = float(noise2), int(quiet), float(conserved)
         self.position_sum = arrays["sums/positions"]
         scalars = arrays["sums/scalars"]
-        self.temperature_sum, self.extremes, self.spread = float(scalars[0]), scalars[1:3], scalars[3:5]
+        self.temperature_sum, self.extremes, self.spread = float(scalars[0]), scalars[1:3], scalars[3:]
         self.status, self.reason = (x.decode() for x in arrays["text"])
         self.start = arrays.get("start")

@@ -51,8 +51,9 @@ _ROOM = 1.05  # capacity of a list over what it holds: padding is paid every ste
 class ForceField:
     """What moves the atoms: a potential (see `md_block.Potential`) with its parameters, and what it needs to know.
 
-    `species` (n,) as the potential wants them, `reference` eV added to every energy, `images`
-    as in `graph.neighbours`, `calibration` (2,) factors on the spreads of energy and moment over its members.
+    `params` has a leading axis when there are several `networks`; `species` (n,) as the potential wants them,
+    `reference` eV added to every energy, `images` as in `graph.neighbours`, `calibration` (3,) factors on the spreads
+    (see `md_block.disagreement`).
     """
 
     potential: Potential
@@ -61,7 +62,8 @@ class ForceField:
     species: np.ndarray
     reference: float = 0.0
     images: str = "all"
-    calibration: tuple[float, float] = (1.0, 1.0)
+    networks: int = 1
+    calibration: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def simulate(
@@ -118,6 +120,7 @@ class Simulation:
             n_tracked=max(min(config.n_tracked, len(self.numbers)), len(frames[0].carrier_sites)),
             dtype=self.dtype,
             images=field.images,
+            networks=field.networks,
         )
         self.replicas = self._start(integrator)
         size = together(len(self.replicas))

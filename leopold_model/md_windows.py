@@ -14,7 +14,7 @@ import numpy as np
 from leopold_model.config import WindowConfig
 from leopold_model.tracks import Windows
 
-_FIELDS = ("positions", "occupations", "carrier")
+_FIELDS = ("positions", "occupations", "carrier", "force_spread")
 
 
 class WindowCutter:
@@ -36,9 +36,9 @@ class WindowCutter:
         self.done: list[dict[str, np.ndarray]] = []
         self.n_missed = 0
 
-    def add(self, positions, occupations, carrier, changes: Sequence[int]) -> None:
-        """Rows in sequence: (B, n, 3), (B, n, 2), (B, n_carriers); `changes` the rows where the carrier moved."""
-        new = dict(zip(_FIELDS, (positions, occupations, carrier), strict=True))
+    def add(self, positions, occupations, carrier, force_spread, changes: Sequence[int]) -> None:
+        """Rows in sequence: (B, n, 3), (B, n, 2), (B, n_carriers), (B,); `changes` the rows where the carrier moved."""
+        new = dict(zip(_FIELDS, (positions, occupations, carrier, force_spread), strict=True))
         self.recent = {k: np.concatenate([self.recent[k], v]) if self.recent else np.array(v) for k, v in new.items()}
         for row in sorted(set(changes)):
             if row - self.centre > self.half * self.stride:
@@ -68,7 +68,10 @@ class WindowCutter:
 
     def windows(self, n_atoms: int, n_carriers: int) -> Windows:
         """All windows cut so far."""
-        shapes = {"positions": (n_atoms, 3), "occupations": (n_atoms, 2), "carrier": (n_carriers,), "step": ()}
+        shapes = {
+            "positions": (n_atoms, 3), "occupations": (n_atoms, 2), "carrier": (n_carriers,), "force_spread": (),
+            "step": (),
+        }  # fmt: skip
         stack = {k: np.array([w[k] for w in self.done]).reshape(-1, self.size, *shape) for k, shape in shapes.items()}
         occupations = stack["occupations"]
         return Windows(
@@ -77,6 +80,7 @@ class WindowCutter:
             carrier=stack["carrier"].astype(np.int32),
             moments=occupations[..., 0] - occupations[..., 1],
             occupations=occupations,
+            force_spread=stack["force_spread"].astype(np.float32),
             n_missed=self.n_missed,
         )
 

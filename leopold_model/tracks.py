@@ -32,8 +32,9 @@ class Windows:
     """Structures at full resolution around candidate hops: W windows of S frames each, n atoms.
 
     `positions` (W, S, n, 3), `step` (W, S) row of the track, `carrier` (W, S, n_carriers) charge state of the
-    frame, `moments` (W, S, n) and `occupations` (W, S, n, 2) as the model gave them. `n_missed` windows came after
-    the store was full.
+    frame, `moments` (W, S, n) and `occupations` (W, S, n, 2) as the model gave them, `force_spread` (W, S)
+    eV/Angstrom how far the networks of a committee disagree on the least certain force, 0 for one network.
+    `n_missed` windows came after the store was full.
     """
 
     positions: np.ndarray
@@ -41,6 +42,7 @@ class Windows:
     carrier: np.ndarray
     moments: np.ndarray
     occupations: np.ndarray
+    force_spread: np.ndarray
     n_missed: int = 0
 
     def __len__(self) -> int:
@@ -124,7 +126,7 @@ _KINDS = {
 _ATTRIBUTES = ("temperature", "replica", "timestep", "seed", "status", "stride")
 _WINDOW_KINDS = {
     "positions": np.float32, "step": np.int64, "carrier": np.int32, "moments": np.float32,
-    "occupations": np.float32,
+    "occupations": np.float32, "force_spread": np.float32,
 }  # fmt: skip
 _NAMES = {"kinetic_temperature": "temperature"}  # dataset names that differ from the field
 

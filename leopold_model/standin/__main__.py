@@ -2,8 +2,9 @@
 
 Run it where vasp_std would be run: it reads INCAR, POSCAR, KPOINTS and POTCAR (and OCCMATRIX, WAVECAR) in the
 working directory and writes OUTCAR, vasprun.xml, OSZICAR, CONTCAR, XDATCAR, WAVECAR and CHGCAR there. It knows MgO with
-holes and rutile TiO2 with electrons, fluorine on oxygen sites and oxygen vacancies included. Its numbers come from a
-model Hamiltonian; they are never DFT+U results. OUTCAR lists the INCAR tags that have no effect.
+holes and rutile TiO2 with electrons, fluorine on oxygen sites and oxygen vacancies included, and the impurities that
+hold such a carrier (N on an oxygen, V on a titanium site). Its numbers come from a model Hamiltonian; they are never
+DFT+U results. OUTCAR lists the INCAR tags that have no effect.
 
 INCAR decides: NSW, IBRION (-1, 0, 1, 2), ISIF (0-2), POTIM, MDALGO (0-3) with SMASS, LANGEVIN_GAMMA or ANDERSEN_PROB,
 TEBEG, TEEND, NBLOCK, NELECT (against closed shells: the number of carriers) or NUPDOWN, ISPIN, LDAU with LDAUL, LDAUU

@@ -50,9 +50,10 @@ class Hamiltonian:
     def __init__(self, symbols: Sequence[str], parameters: ParameterSet):
         self.parameters = parameters
         self.charges = np.array([parameters.charges[s] for s in symbols])
-        self.kind = np.array([0 if s == parameters.site_species else 1 for s in symbols])
+        self.kind = np.array([0 if s in parameters.sublattice else 1 for s in symbols])
         self.sites = np.flatnonzero(self.kind == 0)
         self.n_atoms, self.n_sites = len(symbols), len(self.sites)
+        self._binding = np.array([parameters.binding.get(symbols[int(i)], 0.0) for i in self.sites])
         self._site_of = np.full(self.n_atoms, -1)
         self._site_of[self.sites] = np.arange(self.n_sites)
         self._pairs: PairList | None = None
@@ -87,7 +88,7 @@ class Hamiltonian:
         potential = np.bincount(pairs.first, self._charge_second * v, self.n_atoms)
         potential += np.bincount(pairs.second, self._charge_first * v, self.n_atoms)
         ionic += float(0.5 * self.charges @ potential - _SELF * self.charges @ self.charges)
-        site_energy = p.carrier_charge * (potential - 2.0 * _SELF * self.charges)[self.sites]
+        site_energy = p.carrier_charge * (potential - 2.0 * _SELF * self.charges)[self.sites] - self._binding
         slopes = {"coulomb": dv, "short_range": du}
 
         site_site = pairs.blocks[0]

@@ -9,7 +9,7 @@ carrier's must as well (about 0.4 in both oxides).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 CUTOFF = 8.0  # Angstrom, of every pair function
 DAMPING = 0.25  # 1/Angstrom, of the damped shifted-force Coulomb sum
@@ -62,15 +62,22 @@ class ParameterSet:
     sphere: Sphere
     ligand: Ligand | None = None
     coordination: float = 0.0  # eV, penalty on (coordination number - 6)^2 of the carrier's site
+    binding: dict[str, float] = field(default_factory=dict)  # eV, of the carrier to each impurity on its sublattice
+
+    @property
+    def sublattice(self) -> set[str]:
+        """Species that can hold the carrier: the host's and the impurities in its place."""
+        return {self.site_species, *self.binding}
 
 
 TIO2 = ParameterSet(
     name="tio2",
     carrier="electron",
     site_species="Ti",
-    # a fluoride is an oxide ion whose charge differs by one carrier, so that F plus one electron is neutral
-    charges={"Ti": 2.196, "O": -1.098, "F": -0.698},
-    l={"Ti": 2, "O": 1, "F": 1},
+    # a fluoride is an oxide ion whose charge differs by one carrier, so that F plus one electron is neutral; so are a
+    # vanadium on a titanium site plus one electron, and below a nitrogen on an oxygen site plus one hole
+    charges={"Ti": 2.196, "O": -1.098, "F": -0.698, "V": 2.596},
+    l={"Ti": 2, "O": 1, "F": 1, "V": 2},
     short_range=((31120.2, 0.154, 5.25), (16957.53, 0.194, 12.59), (11782.76, 0.234, 30.22)),
     carrier_charge=-0.40,
     kernel=(1.0, 3.1, 2.0),
@@ -79,20 +86,22 @@ TIO2 = ParameterSet(
     sphere=Sphere(inside=0.97, other=(0.005, 2.5), same=(0.0, 0.0), bond=1.95),
     ligand=Ligand(0.22, 0.30, 2.0),
     coordination=1.05,
+    binding={"V": 2.0},
 )
 
 MGO_SHARP = ParameterSet(
     name="mgo-sharp",
     carrier="hole",
     site_species="O",
-    charges={"Mg": 1.7, "O": -1.7},
-    l={"Mg": 1, "O": 1},
+    charges={"Mg": 1.7, "O": -1.7, "N": -2.1},
+    l={"Mg": 1, "O": 1, "N": 1},
     short_range=((4870.0, 0.267, 77.0), (926.69, 0.29909, 0.0), (0.0, 1.0, 0.0)),
     carrier_charge=0.40,
     kernel=(1.0, 3.2, 2.0),
     sign=1.0,  # frustrated fcc band: bottom at -4t
     shells=(Shell(2.96, 0.15, 0.6, 0.60),),
     sphere=Sphere(inside=0.77, other=(0.003, 2.5), same=(0.012, 3.4), bond=2.09),
+    binding={"N": 2.0},
 )
 
 # A kernel that is flat over the nearest shell makes the hop to it adiabatic (U0 - K(nn) < 2t) with a small t, while
@@ -122,7 +131,7 @@ def choose(symbols: Sequence[str], name: str | None = None) -> ParameterSet:
     if unknown:
         raise ValueError(
             f"species {unknown[0]!r} is unknown to the stand-in's set {name!r} "
-            f"({', '.join(chosen.charges)}): it has MgO + hole and TiO2 (F) + electron only"
+            f"({', '.join(chosen.charges)}): it has MgO (N) + hole and TiO2 (F, V) + electron only"
         )
     if chosen.site_species not in present:
         raise ValueError(f"no {chosen.site_species} in the structure: nothing can carry the {chosen.carrier}")

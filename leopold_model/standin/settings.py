@@ -29,7 +29,7 @@ from leopold_model.standin.vasp_input import (
 )
 
 # closed shells: an electron count away from these charges is a carrier
-FORMAL_CHARGE = {"Mg": 2, "Ti": 4, "O": -2, "F": -1}
+FORMAL_CHARGE = {"Mg": 2, "Ti": 4, "O": -2, "F": -1, "V": 5, "N": -3}
 DEFAULT_SEED = (20260101, 0, 0)
 
 # tags that decide something; every other tag of an INCAR is listed in OUTCAR as without effect
@@ -96,7 +96,7 @@ class Job:
         on = [
             u > j and momentum >= 0
             for t, momentum, u, j in zip(self.poscar.types, self.ldaul, self.ldauu, self.ldauj, strict=True)
-            if t == self.parameters.site_species
+            if t in self.parameters.sublattice
         ]
         return self.ispin == 2 and self.ldau and any(on)
 
@@ -237,7 +237,7 @@ def _carriers(incar: Incar, poscar: Poscar, potentials: list[Potential], paramet
             f"INCAR: NELECT = {nelect:g} asks for {'hole' if sign > 0 else 'electron'}s (closed shells: {closed:g}); "
             f"parameter set {parameters.name} has {parameters.carrier}s: set NELECT = {closed + sign:g} for one"
         )
-    sites = sum(n for n, t in zip(poscar.counts, poscar.types, strict=True) if t == parameters.site_species)
+    sites = sum(n for n, t in zip(poscar.counts, poscar.types, strict=True) if t in parameters.sublattice)
     if count > sites:
         raise InputError(
             f"INCAR: NELECT = {nelect:g} asks for {count} carriers on {sites} {parameters.site_species} sites"

@@ -15,7 +15,9 @@ import numpy as np
 from ase.data import atomic_numbers
 
 _TAG = re.compile(rb"\b([A-Z]+)\s*=\s*([^\s;]+)")
+_CONTINUED = re.compile(rb"\s+[-\d][-\d. ]*\r?\n")
 _REAL = re.compile(rb"-?\d*\.\d+(?:[EeDd][+-]?\d+)?|\*+")
+_NINE_DECIMALS = re.compile(rb"-?\d*\.\d{9}|\*{13}")
 _FOUND = re.compile(rb"\b(OCCDIR\d+|OCCEXT)\s+found")
 _IMPOSED = re.compile(rb"\bATOM\s+(\d+)\s+Spin")
 _SPECIES_ROWS = {b"ions per type =": "counts", b"LDAUL =": "ldau_l", b"LDAUU =": "ldau_u", b"LDAUJ =": "ldau_j"}
@@ -44,6 +46,7 @@ class Header:
 
     `nelect` is the electron count of the run, `neutral` that of the neutral cell (the sum of the POTCAR valences);
     both are None where the file was cut before they were printed. `cell` (3, 3) Angstrom is the one at the start.
+    `force_field` says that VASP's machine-learned force field (ML_LMLFF) was at work.
     """
 
     version: str = ""
@@ -63,9 +66,11 @@ class Header:
     nsw: int = 0
     potim: float = 0.0
     isym: int = 1
+    isif: int = 2
     encut: float = 0.0
     nelect: float | None = None
     occ_banner: OccBanner | None = None
+    force_field: bool = False
     cell: np.ndarray | None = None
 
     @property
@@ -89,7 +94,7 @@ class Header:
 
 
 _NUMBERS = {
-    "ISPIN": int, "LORBIT": int, "NWRITE": int, "NELM": int, "IBRION": int, "NSW": int, "ISYM": int,
+    "ISPIN": int, "LORBIT": int, "NWRITE": int, "NELM": int, "IBRION": int, "NSW": int, "ISYM": int, "ISIF": int,
     "EDIFF": float, "POTIM": float, "ENCUT": float, "NELECT": float,
 }  # fmt: skip
 
@@ -97,8 +102,10 @@ _NUMBERS = {
 def read_header(lines: Iterator[bytes], header: Header) -> bytes:
     """Fill `header` from `lines` up to the first `Iteration` line, which is returned (empty if there is none)."""
     tags: dict[str, str] = {}
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, bytes] = {}
+    row = ""  # the row of numbers that the next line may continue
     titles: list[str] = []
+    contents: list[str] = []
     occ_tags: list[str] = []
     occ_atoms: list[int] = []
     occ_title = False
@@ -113,17 +120,24 @@ def read_header(lines: Iterator[bytes], header: Header) -> bytes:
             except Truncated:
                 break
             continue
+        if row and _CONTINUED.fullmatch(line):
+            rows[row] += line
+            continue
+        row = ""
         if b"=" in line:
             for label, name in _SPECIES_ROWS.items():
                 if label in line:
-                    rows[name] = line.split(label)[1].decode("ascii", "replace").split()
+                    row, rows[name] = name, line.split(label)[1]
             if line.startswith(b"   ZVAL   ="):
-                # F6.2 columns, which touch for valences of 100 and more only
-                rows["valences"] = line.split(b"=")[1].decode("ascii", "replace").split()
+                row, rows["valences"] = "valences", line.split(b"=")[1]
+            elif b"VRHFIN" in line:
+                contents.append(line.split(b"=")[1].decode("ascii", "replace"))
+            elif line.startswith(b"  free  energy ML TOTEN"):
+                header.force_field = True
             tags |= {k.decode(): v.decode("ascii", "replace") for k, v in _TAG.findall(line)}
         elif b"POTCAR:" in line:
             titles.append(line.split(b"POTCAR:")[1].decode("ascii", "replace"))
-        elif b"vasp." in line and not header.version:
+        elif line.lstrip().startswith(b"vasp.") and not header.version:
             header.version = line.split(b"vasp.")[1].partition(b" ")[0].strip().decode("ascii", "replace")
         elif b"Occupation set for the following atoms" in line:
             occ_title = True
@@ -136,17 +150,34 @@ def read_header(lines: Iterator[bytes], header: Header) -> bytes:
         if value is not None:
             setattr(header, name.lower(), value)
     header.noncollinear = tags.get("LNONCOLLINEAR", "F") == "T"
-    for name, convert in (("counts", int), ("valences", float), ("ldau_l", int), ("ldau_u", float), ("ldau_j", float)):
-        values = [_number(text, convert) for text in rows.get(name, [])]
+    n_atoms = _number(tags.get("NIONS", ""), int)
+    header.counts = _counts(rows.get("counts", b""), n_atoms)
+    for name, convert in (("valences", float), ("ldau_l", int), ("ldau_u", float), ("ldau_j", float)):
+        values = [_number(text, convert) for text in rows.get(name, b"").decode("ascii", "replace").split()]
         if None not in values:
             setattr(header, name, values)
     # the list of POTCARs is printed once in short and once with its content: the first n are the n species
     species = [_element(title) for title in titles[: len(header.counts)]]
-    if len(species) == len(header.counts):
+    if "X" in species and len(contents) >= len(species):
+        species = [_element(content.split(":")[0]) for content in contents[: len(species)]]
+    if species and len(species) == len(header.counts):
         header.symbols = [s for s, n in zip(species, header.counts, strict=True) for _ in range(n)]
+    if n_atoms and n_atoms > 0 and not header.counts:
+        header.counts = [n_atoms]  # of unknown kinds
     if occ_title or occ_tags:
         header.occ_banner = OccBanner(tuple(dict.fromkeys(occ_tags)), tuple(dict.fromkeys(occ_atoms)))
     return end
+
+
+def _counts(row: bytes, n_atoms: int | None) -> list[int]:
+    """Atoms per species. From 1000 on the columns (I4) touch; NIONS tells whether they were parted rightly, and if they
+    cannot be, there is no telling."""
+    text = row.decode("ascii", "replace").rstrip()
+    for words in (text.split(), [text[max(i - 4, 0) : i] for i in range(len(text), 0, -4)][::-1]):
+        counts = [_number(word, int) for word in words if word.strip()]
+        if counts and all(n and n > 0 for n in counts) and n_atoms in (None, sum(counts)):  # type: ignore[arg-type]
+            return counts  # type: ignore[return-value]
+    return []
 
 
 class Truncated(Exception):
@@ -167,7 +198,7 @@ def numbers(words: Iterable[bytes]) -> np.ndarray:
     try:
         return np.array(list(map(float, words)))
     except ValueError:
-        return np.array([float("nan") if w[:1] == b"*" else float(w.replace(b"D", b"E")) for w in words])
+        return np.array([float("nan") if w[:1] == b"*" else float(w.upper().replace(b"D", b"E")) for w in words])
 
 
 def floats(text: bytes) -> list[float]:
@@ -192,14 +223,16 @@ def read_cell(lines: Iterator[bytes]) -> np.ndarray | None:
             break
     else:
         return None
-    vectors = [floats(row)[:3] for row in take(lines, 3)]
-    return np.array(vectors) if all(len(v) == 3 for v in vectors) else None
+    # 13 wide with nine decimals, so that columns touch from -10 and from 100 Angstrom on
+    rows = [_NINE_DECIMALS.findall(row) or _REAL.findall(row) for row in take(lines, 3)]
+    vectors = [numbers(row[:3]).tolist() for row in rows]
+    return np.array(vectors) if all(len(v) == 3 and np.isfinite(v).all() for v in vectors) else None
 
 
 def _number(text: str, convert):
     try:
         return convert(float(text)) if convert is int else convert(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

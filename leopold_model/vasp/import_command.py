@@ -1,4 +1,4 @@
-"""`leopold import-vasp`: what a VASP run folder, OUTCAR or vasprun.xml holds, as JSON, as a table, as frames."""
+"""`leopold import-vasp`: what a VASP run folder or one of its files holds, as JSON, as a table, as frames."""
 
 from __future__ import annotations
 
@@ -9,33 +9,20 @@ import click
 import numpy as np
 
 from leopold_model.frames import write_frames
-from leopold_model.vasp.outcar import read_outcar
 from leopold_model.vasp.run import Run, Step, VaspError, frames, localised_sites, n_carriers
-from leopold_model.vasp.vasprun import read_vasprun
-
-# the first of these in a folder is read; OUTCAR comes first because only it holds moments and onsite matrices
-FILES = ("OUTCAR", "OUTCAR.gz", "vasprun.xml", "vasprun.xml.gz")
-
-
-def read_run(path: str | Path) -> Run:
-    """The run in a folder, an OUTCAR or a vasprun.xml (plain or gzipped)."""
-    path = Path(path)
-    if path.is_dir():
-        found = [path / name for name in FILES if (path / name).is_file()]
-        if not found:
-            raise VaspError(f"{path}: no {', '.join(FILES)} in this folder; give the folder of a VASP run")
-        path = found[0]
-    return read_vasprun(path) if ".xml" in path.name else read_outcar(path)
+from leopold_model.vasp.sources import read_run
 
 
 def as_json(run: Run) -> dict:
     """`version`, `steps` and `problems` of a run; lists per atom are in the order of POSCAR, atoms count from 0.
 
     Per step: `index` (VASP's, from 1), `complete`, `converged`, `energy` (eV, force-consistent), `max_force`
-    (eV/Angstrom), `moments` (mu_B, as printed), `occupations` ([up, down] per atom, as printed) and `carrier_sites`.
-    What the file does not hold is null. The number of carriers is what NELECT adds to or takes from the neutral cell,
-    else the rounded moment of the cell; a site counts as one's seat if its |moment| is among the largest, above
-    0.3 mu_B, and above half of the largest, so that a delocalised carrier has none.
+    (eV/Angstrom), `moments` (mu_B, as printed), `occupations` ([up, down] per atom, as printed, or made from the tables
+    of charges and moments, which `problems` then says) and `carrier_sites`. What the file does not hold is null.
+
+    The number of carriers is what NELECT adds to or takes from the neutral cell, else the rounded moment of the cell; a
+    site counts as one's seat if its |moment| is among the largest, above 0.3 mu_B, and above half of the largest, so
+    that a delocalised carrier has none.
     """
     return {"version": run.version, "steps": [_step(run, step) for step in run.steps], "problems": run.problems}
 
@@ -47,10 +34,19 @@ def _step(run: Run, step: Step) -> dict:
         "converged": step.converged,
         "energy": step.energy if np.isfinite(step.energy) else None,
         "max_force": step.max_force,
-        "moments": None if step.moments is None else step.moments.tolist(),
-        "occupations": None if step.occupations is None else step.occupations.tolist(),
+        "moments": _listed(step.moments),
+        "occupations": _listed(step.occupations),
         "carrier_sites": list(localised_sites(step.moments, n_carriers(run, step))),
     }
+
+
+def _listed(array: np.ndarray | None) -> list | None:
+    """Nested lists, null for a number that overflowed its column."""
+    if array is None:
+        return None
+    listed = array.astype(object)
+    listed[~np.isfinite(array)] = None
+    return listed.tolist()
 
 
 def as_table(run: Run) -> str:
@@ -86,9 +82,10 @@ def as_table(run: Run) -> str:
 @click.option("--carrier", type=click.Choice(["electron", "hole"]), help="For --frames; default: from NELECT.")
 @click.option("--carriers", "n", type=click.IntRange(min=0), help="Their number, for --frames; default: from NELECT.")
 def command(path: Path, json_: bool, out: Path | None, carrier: str | None, n: int | None):
-    """Read the VASP run in PATH: a folder, an OUTCAR or a vasprun.xml, also gzipped, also killed or cut.
+    """Read the VASP run in PATH: a folder, or an OUTCAR, vaspout.h5 or vasprun.xml, also compressed, killed or cut.
 
-    Exit code 1 if not one complete ionic step is found.
+    In a folder each quantity comes from the first of these files that holds it. Exit code 1 if not one complete ionic
+    step is found.
     """
     try:
         run = read_run(path)

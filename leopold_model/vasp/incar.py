@@ -146,13 +146,16 @@ def reasons(stage: str) -> dict[str, str]:
 
 
 def polaron_incar(stage: str, cell: PolaronCell, *, sites: Sequence[int] = (), **changes) -> dict:
-    """INCAR of `stage` for `cell`, the carriers' spins started on `sites` (atoms from 0); `changes` overrides tags.
+    """INCAR of `stage` for `cell`; `changes` overrides tags.
+
+    The carriers' spins start on `sites` (atoms from 0), in equal parts where there are more sites than carriers.
 
     Raises VaspError listing every conflict (see `conflicts`).
     """
     tags = defaults(stage) | {"NELECT": cell.nelect}
     if sites:
-        tags["MAGMOM"] = magmom_tag([1.0 if i in sites else 0.0 for i in range(cell.n_atoms)])
+        each = cell.n_carriers / len(sites)
+        tags["MAGMOM"] = magmom_tag([each if i in sites else 0.0 for i in range(cell.n_atoms)])
     if cell.hubbard:
         entries = [cell.hubbard.get(s, (-1, 0.0, 0.0)) for s in cell.species]
         shells, u, j = (list(column) for column in zip(*entries, strict=True))

@@ -11,6 +11,10 @@ What the file looks like, and what follows from it:
 - A step is complete once its force-consistent energy stands in the file (`free  energy   TOTEN`, two blanks twice); in
   molecular dynamics also the thermostat block, the timing line or the next step. A file may end anywhere: a line
   without its newline is not read.
+- What follows that energy is not the step's, but for the thermostat: linear response iterates again under the same
+  number, and a run with a machine-learned force field (ML_LMLFF) prints stress, forces and energy of that before the
+  electronic iterations of the next step, or instead of them. Steps without electronic iterations are left out.
+- Files of restarts may have been put end to end; their steps are numbered on.
 - VASP 5 prints "EDIFF is reached" even when the electronic steps ran out. Only a step that used all NELM of them is in
   doubt, and there the last two energy changes decide. VASP 6.2 and later say it in words.
 
@@ -19,35 +23,38 @@ Moments and occupations are as printed; `frames` turns the spin axis so that the
 
 from __future__ import annotations
 
-import io
 import re
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from ase.units import GPa
 
-from leopold_model.vasp.header import Truncated, floats, numbers, read_cell, read_header, rectangle, take
+from leopold_model.vasp.header import Header, Truncated, floats, numbers, read_cell, read_header, rectangle, take
+from leopold_model.vasp.lines import open_lines
 from leopold_model.vasp.run import Run, Step, VaspError, frames, problems
+from leopold_model.vasp.spheres import occupations_from_spheres
 
 KILOBAR = 0.1 * GPa
 _ITERATION = re.compile(rb"Iteration\s*([\d*]+)\(\s*([\d*]+)\)")
-_ONSITE = re.compile(rb"atom =\s*(\d+)\s+type =\s*\d+\s+l =\s*(\d)")
-_FOUR_DECIMALS = re.compile(rb"-?\d*\.\d{4}|\*+")
-_TEMPERATURE = re.compile(rb"temperature\s+(-?[\d.]+|\*+) K")
+_ONSITE = re.compile(rb"atom =\s*(\d+|\*+)\s+type =.*l =\s*(\d)")
+_FOUR_DECIMALS = re.compile(rb"-?\d*\.\d{4}|\*{8}")
+_TEMPERATURE = re.compile(rb"temperature\s+(-?\d+\.?\d*) K")
+_THERMOSTAT = re.compile(rb"\b(EKIN|EKIN_LAT|ES|EPS|ETOTAL)\s*=\s*(-?\d+\.?\d*)")
+_ENERGIES = {
+    b"EKIN": "kinetic", b"EKIN_LAT": "kinetic_lattice", b"ES": "thermostat_potential", b"EPS": "thermostat_kinetic",
+    b"ETOTAL": "conserved",
+}  # fmt: skip
 # the first six characters of every line that means something after the header
 _KEYS = frozenset(
     (b"atom =", b"spin c", b"------", b" total", b" numbe", b" magne", b"  in k", b" VOLUM", b" POSIT", b"  free",
-     b"  kine", b"  kin.", b"  tota", b"     L", b" Gener")
+     b"  kine", b"  kin.", b"  nose", b"  tota", b"     L", b" Gener", b" vasp.")
 )  # fmt: skip
 
 
 def read_outcar(path: str | Path) -> Run:
-    """All steps of an OUTCAR (also .gz), complete or not, and what is wrong with it in words."""
+    """All steps of an OUTCAR, plain or compressed, complete or not, and what is wrong with it in words."""
     run = Run()
     last = None
     for step in stream_outcar(path, run):
@@ -72,6 +79,12 @@ def stream_outcar(path: str | Path, run: Run) -> Iterator[Step]:
         try:
             for line in chain((first,), lines):
                 if line[:6] in _KEYS and line[-1] == 10:
+                    if line[:6] == b" vasp.":
+                        done, line = reader.finish(), reader.next_run(line, lines)
+                        if done is not None:
+                            yield done
+                        if not line:
+                            break
                     done = reader.read(line, lines)
                     if done is not None:
                         yield done
@@ -82,139 +95,161 @@ def stream_outcar(path: str | Path, run: Run) -> Iterator[Step]:
         yield last
 
 
-@contextmanager
-def open_lines(path: str | Path):
-    """The lines of a text file, plain or gzipped; damage in the compression ends the lines as the end of file would."""
-    if not Path(path).is_file():
-        raise VaspError(f"{path} does not exist: give a run folder, an OUTCAR or a vasprun.xml (also .gz)")
-    with open(path, "rb", buffering=1 << 20) as plain:
-        if plain.peek(2)[:2] == b"\x1f\x8b":  # type: ignore[attr-defined]
-            yield _unzipped(plain)
-        else:
-            yield iter(plain)
-
-
-def _unzipped(handle: BinaryIO) -> Iterator[bytes]:
-    """Lines of a gzipped file; all that was compressed before a cut comes out (unlike gzip's own)."""
-    stream, rest = zlib.decompressobj(31), b""
-    while chunk := handle.read(1 << 16):
-        try:
-            data = stream.decompress(chunk)
-            while stream.eof and stream.unused_data:  # files put end to end
-                chunk, stream = stream.unused_data, zlib.decompressobj(31)
-                data += stream.decompress(chunk)
-        except zlib.error:
-            break
-        lines = io.BytesIO(rest + data).readlines()
-        rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
-        yield from lines
-    if rest:
-        yield rest
-
-
 class _StepReader:
     """Collects the blocks of one ionic step; `read` returns the step before when a new one begins."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.step: Step | None = None
-        self.cell = run.cell  # printed once per step, or only once where the cell is fixed
+        self.number = 0  # VASP's own, of the last step begun
+        self.offset = 0  # steps of the runs before, in a file of several
+        self.n_complete = 0
+        self.n_onsite = 0  # atoms in an onsite set
+        self.cell = run.cell  # printed in every step, but for those that NWRITE = 0 leaves out
         self._clear()
 
     def _clear(self) -> None:
         self.message = b""
         self.changes: list[float] = []
+        self.sealed = False  # the energy stands there: what follows is not of this step, but for the thermostat
         self.closed = False
         self.pending: dict[tuple[int, int], list[list[bytes]]] = {}  # (atom, l) -> rows per spin, this iteration
         self.onsite: dict[tuple[int, int], list[list[bytes]]] = {}  # the same of the last finished iteration
         self.atom: tuple[int, int] | None = None
+
+    def next_run(self, title: bytes, lines: Iterator[bytes]) -> bytes:
+        """Take over the settings of the run that begins with `title`; its first `Iteration` line, empty if none."""
+        run, header = self.run, Header()
+        first = read_header(chain((title,), lines), header)
+        run.finished = False
+        if not first or header.counts != run.counts:
+            run.other_atoms = bool(first)
+            return b""
+        header.force_field |= run.force_field
+        vars(run).update(vars(header))
+        run.n_runs += 1
+        self.offset, self.number, self.n_complete, self.n_onsite = self.offset + self.number, 0, 0, 0
+        self.cell = run.cell
+        return first
 
     def read(self, line: bytes, lines: Iterator[bytes]) -> Step | None:
         key, step, run = line[:6], self.step, self.run
         if key == b"------":
             if b"Iteration" in line:
                 return self._iteration(line)
-            if b"aborting loop" in line:
+            if b"aborting loop" in line and not self.sealed:
                 self.message = line
+        elif key == b" Gener":
+            run.finished = self.closed = True
         elif step is None:
             return None
-        elif key == b"atom =":
-            match = _ONSITE.match(line)
-            self.atom = (int(match[1]) - 1, int(match[2])) if match and not run.noncollinear else None
-            if self.atom is not None:
-                self.pending[self.atom] = []
-        elif key == b"spin c":
-            if self.atom is not None:
-                first = take(lines, 1)
-                if not first[0].strip():
-                    first = take(lines, 1)
-                self.pending[self.atom].append(first + take(lines, 2 * self.atom[1]))
-        elif key == b" total":
-            if line.startswith(b" total energy-change"):
-                self.changes = floats(line)
-                self._iteration_ends()
-            elif line.rstrip() == b" total charge" and step.charges is None:
+        elif key == b" total" and not line.startswith(b" total energy-change"):
+            if line.rstrip() == b" total charge" and step.charges is None:
                 step.charges, step.charges_by_l = self._table(lines)
         elif key == b" magne":
             if line.startswith(b" magnetization (x)") and step.moments is None and not run.noncollinear:
                 step.moments, step.moments_by_l = self._table(lines)
+        elif self.sealed:
+            return self._behind(line, step)
+        elif key == b"atom =":
+            self.atom = None if run.noncollinear else self._onsite_atom(line)
+            if self.atom is not None:
+                self.pending[self.atom] = []
+        elif key == b"spin c":
+            if self.atom is not None:
+                rows = take(lines, 2 * self.atom[1] + 2)  # the matrix, and an empty line before or after it
+                self.pending[self.atom].append(rows[1:] if not rows[0].strip() else rows[:-1])
+        elif key == b" total":
+            self.changes = floats(line)
+            self._iteration_ends()
         elif key == b" numbe":
             # two numbers in a spin-polarised run, one otherwise, four in a noncollinear one
             values = floats(line)
-            if line.startswith(b" number of electron") and len(values) == 2:
+            if line.startswith(b" number of electron") and len(values) == 2 and np.isfinite(values[1]):
                 step.cell_moment = values[1]
         elif key == b"  in k":
             values = floats(line)
-            if len(values) == 6:
+            if len(values) == 6 and np.isfinite(values).all():
                 xx, yy, zz, xy, yz, zx = (-KILOBAR * v for v in values)
                 step.stress = np.array([[xx, xy, zx], [xy, yy, yz], [zx, yz, zz]])
         elif key == b" VOLUM":
             self.cell = read_cell(lines)
-        elif key == b" POSIT" and b"TOTAL-FORCE" in line:
+        elif key == b" POSIT" and b"TOTAL-FORCE" in line and b"(ML)" not in line:
             table = self._rows(lines, 6)
             if table is not None:
-                step.positions, step.forces = table[:, :3], table[:, 3:]
-        elif key == b"  free" and line.startswith(b"  free  energy   TOTEN"):
+                # a coordinate or a force that overflows its column (****) leaves none of that kind
+                positions, forces = table[:, :3], table[:, 3:]
+                step.positions = positions if np.isfinite(positions).all() else None
+                step.forces = forces if np.isfinite(forces).all() else None
+        elif line.startswith(b"  free  energy   TOTEN"):
             step.energy = (floats(line) or [float("nan")])[0]
-            step.cell = self.cell
-        elif key in (b"  kine", b"  kin."):
-            match = _TEMPERATURE.search(line)
-            if match and match[1][:1] != b"*":
-                step.temperature = float(match[1])
-        elif key == b"  tota" and b"ETOTAL" in line:
-            step.conserved = (floats(line) or [float("nan")])[0]
-            self.closed = True
+            step.cell, self.sealed = self.cell, True
+            if run.isif > 2:
+                self.cell = None  # the next step has another
+        return None
+
+    def _behind(self, line: bytes, step: Step) -> Step | None:
+        """A line after the energy of `step`; returns it where a step of the force field begins."""
+        key = line[:6]
+        if key in (b"  kine", b"  kin.", b"  nose", b"  tota"):
+            temperature, energy = _TEMPERATURE.search(line), _THERMOSTAT.search(line)
+            if temperature:
+                step.temperature = float(temperature[1])
+            if energy:
+                setattr(step, _ENERGIES[energy[1]], float(energy[2]))
+            self.closed = self.closed or b"ETOTAL" in line
         elif line.startswith(b"     LOOP+"):
             self.closed = True
-        elif key == b" Gener":
-            run.finished = self.closed = True
+        elif line.startswith(b"  free  energy ML TOTEN"):
+            self.run.force_field = True
+            return self.finish() if self.closed else None
         return None
 
     def _iteration(self, line: bytes) -> Step | None:
         match = _ITERATION.search(line)
         if match is None:
             return None
-        self._iteration_ends()
         electronic = int(match[2]) if match[2].isdigit() else 0
         # beyond 99999 the number overflows to stars: then a new step is one whose electronic count starts again
-        overflown = self.step.index + (electronic == 1) if self.step else 1
-        ionic = int(match[1]) if match[1].isdigit() else overflown
-        done = None
-        if self.step is None or ionic != self.step.index:
-            self.closed = self.step is not None
-            done = self.finish()
-            self.step = Step(index=ionic)
-        self.step.n_electronic = electronic
+        ionic = int(match[1]) if match[1].isdigit() else self.number + (electronic == 1)
+        same = self.step if ionic == self.number else None
+        if same is not None and self.sealed:
+            return None
+        self._iteration_ends()
+        # a run that follows without its head counts from 1 again
+        again = ionic < self.number or (same is not None and 0 < electronic <= same.n_electronic)
+        if same is not None and not again:
+            same.n_electronic = electronic
+            return None
+        self.closed = self.step is not None
+        done = self.finish()
+        self.offset += self.number if again else 0
+        self.number = ionic
+        self.step = Step(index=self.offset + ionic, n_electronic=electronic)
         return done
 
+    def _onsite_atom(self, line: bytes) -> tuple[int, int] | None:
+        """The atom (from 0) and l of an onsite block. Beyond its width the number is stars; blocks are in order."""
+        match = _ONSITE.match(line)
+        if match is None:
+            return None
+        if match[1].isdigit():
+            return int(match[1]) - 1, int(match[2])
+        if len(self.run.ldau_l) != len(self.run.counts):
+            return None
+        atoms = np.flatnonzero(np.repeat(self.run.ldau_l, self.run.counts) >= 0)
+        return (int(atoms[len(self.pending)]), int(match[2])) if len(self.pending) < len(atoms) else None
+
     def _iteration_ends(self) -> None:
-        if self.pending:
-            self.onsite, self.pending, self.atom = self.pending, {}, None
+        """Keep the onsite set of this iteration if it is complete: as many atoms as ever, each with both spins."""
+        if self.pending and len(self.pending) >= self.n_onsite and all(len(m) == 2 for m in self.pending.values()):
+            self.onsite, self.n_onsite = self.pending, len(self.pending)
+        self.pending, self.atom = {}, None
 
     def _table(self, lines: Iterator[bytes]) -> tuple[np.ndarray | None, np.ndarray | None]:
         """A table of spheres: totals (n,) and parts (n, l), whatever the number of columns."""
         for line in chain.from_iterable(take(lines, 1) for _ in range(3)):
-            if line.startswith(b"# of ion"):
+            if line.lstrip().startswith(b"# of ion"):
                 break
         else:
             return None, None
@@ -243,9 +278,15 @@ class _StepReader:
         step.converged = step.complete and self._converged(step)
         if self.onsite:
             self._occupations(step)
+        else:
+            step.occupations = occupations_from_spheres(run, step)
+            step.from_spheres = step.occupations is not None
         self.step = None
         self._clear()
-        return step
+        self.n_complete += step.complete
+        # where there is one step only, the numbers go on counting the iterations of linear response
+        single = run.version and run.nsw <= 1 and run.ibrion not in (5, 6)
+        return None if single and self.n_complete and not step.complete else step
 
     def _converged(self, step: Step) -> bool:
         if b"not reached" in self.message or b"hard stop" in self.message:
@@ -265,11 +306,14 @@ class _StepReader:
                 for (atom, its_shell), spins in self.onsite.items()
                 if its_shell == shell and atom < self.run.n_atoms
             }
-            words = {atom: found for atom, found in words.items() if len(found) == 2 * n * n}
             if not words:
                 continue
+            # a matrix that cannot be read is not a number, and impossible
+            unread = [b"*"] * (2 * n * n)
             atoms = np.array(list(words))
-            matrices = numbers(chain.from_iterable(words.values())).reshape(-1, 2, n, n)
+            matrices = numbers(
+                chain.from_iterable(found if len(found) == len(unread) else unread for found in words.values())
+            ).reshape(-1, 2, n, n)
             traces = np.trace(matrices, axis1=2, axis2=3).round(4)  # the printed digits
             step.occupations[atoms] = traces
             step.onsite |= {int(a): (shell, up, down) for a, (up, down) in zip(atoms, matrices, strict=True)}
@@ -284,4 +328,4 @@ def says_unconverged(version: str) -> bool:
     return tuple(int(p) for p in parts) >= (6, 2) if len(parts) == 2 else False
 
 
-__all__ = ["Run", "Step", "VaspError", "frames", "open_lines", "read_outcar", "stream_outcar"]
+__all__ = ["Run", "Step", "VaspError", "frames", "read_outcar", "stream_outcar"]

@@ -26,8 +26,10 @@ class Step:
     sign, `cell` (3, 3) and `positions` (n, 3) Angstrom. `moments` and `charges` (n,) are the sphere totals, `*_by_l`
     (n, l) their s, p, d (f) parts, `cell_moment` n_up - n_down of the whole cell. `occupations` (n, 2) are the traces
     (up, down) of the onsite matrices, zero on atoms without one; `onsite` the matrices themselves,
-    {atom: (l, up, down)}, atoms from 0. `temperature` K and `conserved` eV exist in dynamics. `unphysical` lists atoms
-    with impossible occupations.
+    {atom: (l, up, down)}, atoms from 0; `from_spheres` says that the occupations were made from `charges` and `moments`
+    because there are no matrices. Dynamics has `temperature` (K), the kinetic energies of the ions and of the lattice,
+    the potential and kinetic energies of the thermostat, and `conserved`, the sum with `energy` (eV). `unphysical`
+    lists atoms with impossible occupations.
     """
 
     index: int
@@ -46,7 +48,12 @@ class Step:
     cell_moment: float | None = None
     occupations: np.ndarray | None = None
     onsite: dict[int, tuple[int, np.ndarray, np.ndarray]] | None = None
+    from_spheres: bool = False
     temperature: float = float("nan")
+    kinetic: float = float("nan")
+    kinetic_lattice: float = float("nan")
+    thermostat_potential: float = float("nan")
+    thermostat_kinetic: float = float("nan")
     conserved: float = float("nan")
     unphysical: tuple[int, ...] = ()
 
@@ -61,7 +68,8 @@ class Run(Header):
     """A run: its resolved settings, its steps, what is wrong with it in words, and whether it ended by itself.
 
     Only the last complete step keeps its onsite matrices (the traces stay in all), so that long runs fit in memory.
-    `has_moments` is False for a kind of file that never holds site moments or onsite matrices.
+    `has_moments` is False for a kind of file that never holds site moments or onsite matrices. `n_runs` counts the runs
+    put end to end in one file; reading stops where one of `other_atoms` follows.
     """
 
     path: str = ""
@@ -69,6 +77,8 @@ class Run(Header):
     problems: list[str] = field(default_factory=list)
     finished: bool = False
     has_moments: bool = True
+    n_runs: int = 1
+    other_atoms: bool = False
 
     @property
     def complete_steps(self) -> list[Step]:
@@ -182,6 +192,12 @@ def problems(run: Run) -> list[str]:
         said.append(f"{run.path}: no VASP version found: this is no VASP output, or its head is missing")
     elif run.steps and not run.symbols:
         said.append(f"{run.path}: the species of the atoms are not told by the head of the file")
+    if run.n_runs > 1:
+        said.append(f"{run.path}: {run.n_runs} runs put end to end: their steps are numbered on")
+    if run.other_atoms:
+        said.append(f"{run.path}: a run of other atoms follows and is not read: give each run a file of its own")
+    if run.force_field:
+        said.append("ML_LMLFF = T: steps taken by the machine-learned force field are no DFT and are not read")
     if not run.finished:
         said.append("the run did not end by itself (killed, crashed or the file was cut): only complete steps are used")
     said += [f"step {s.index} is incomplete and not used" for s in run.steps if not s.complete]
@@ -200,13 +216,17 @@ def problems(run: Run) -> list[str]:
     _say(
         said,
         [s for s in used if s.forces is None],
-        f"no forces (NWRITE = {run.nwrite}; 0 prints them in the first and last step only): set NWRITE = 2, "
-        "or read vasprun.xml",
+        f"no forces (NWRITE = {run.nwrite}; 0 prints them in the first and last step only, and **** stands for those "
+        "that overflow): set NWRITE = 2, or keep vasprun.xml in the folder of the run",
     )
     if not reason:
         _say(said, [s for s in used if s.moments is None], "no table of site moments")
-    if any(shell >= 0 for shell in run.ldau_l) and not reason:
-        _say(said, [s for s in used if s.occupations is None], "no onsite density matrices: set LDAUPRINT = 2")
+    _say(
+        said,
+        [s for s in used if s.from_spheres],
+        "no onsite density matrices: spin occupations are those of the LORBIT tables of charge and moment"
+        + ("; set LDAUPRINT = 2 for the matrices" if any(shell >= 0 for shell in run.ldau_l) else ""),
+    )
     for step in used:
         for atom in step.unphysical:
             up, down = step.occupations[atom]  # type: ignore[index]
@@ -224,11 +244,11 @@ def problems(run: Run) -> list[str]:
 
 def _say(said: list[str], steps: list[Step], what: str) -> None:
     if steps:
-        said.append(f"{_steps([s.index for s in steps])}: {what}")
+        said.append(f"{steps_named([s.index for s in steps])}: {what}")
 
 
-def _steps(indices: list[int]) -> str:
-    """Step numbers with runs joined: 'steps 1-3, 7'."""
+def steps_named(indices: list[int]) -> str:
+    """Step numbers with neighbours joined: 'steps 1-3, 7'."""
     parts: list[list[int]] = []
     for i in indices:
         if parts and i == parts[-1][-1] + 1:

@@ -77,8 +77,9 @@ def select_hop_frames(
     model has it.
 
     `settings` as in `LearnSettings`, `limit` the number of frames at most. Classes take turns, those with the
-    fewest verified labels and hops first, one hop at a time. Frames of one hop share their `run`. The model's
-    moments and occupations come along, to be held against the reference's.
+    fewest verified labels and hops first, one hop at a time: the hops of a class by how far the networks of a
+    committee disagree about forces on the way, of one network at random. Frames of one hop share their `run`. The
+    model's moments and occupations come along, to be held against the reference's.
     """
     selection = parse(settings.get_dict(), LearnSettings).selection
     most = min(limit.value, selection.max_frames)
@@ -99,8 +100,9 @@ def select_hop_frames(
         # legs of relayed hops only where the class was not seen on its own
         direct = [c for c in crossings if not c[2]] or crossings
         windows = [found for replica, time, _ in direct if (found := _window_of(replica, time)) is not None]
-        order = random.permutation(len(windows))[: selection.hops_per_pathway]
-        queues.append([(pathway["name"], *windows[k]) for k in order])
+        # a stable sort: hops as doubtful as each other stay in random order
+        order = sorted(random.permutation(len(windows)), key=lambda k: -_doubt(*windows[k][:2]))
+        queues.append([(pathway["name"], *windows[k]) for k in order[: selection.hops_per_pathway]])
     chosen: list[Frame] = []
     for turn in range(max((len(q) for q in queues), default=0)):
         for queue in queues:
@@ -168,6 +170,11 @@ def _window_of(replica: ReplicaTrack, time: float) -> tuple[ReplicaTrack, int, f
         return None
     middle = windows.step[spanning].mean(axis=1)
     return replica, int(spanning[np.argmin(np.abs(middle - row))]), row
+
+
+def _doubt(replica: ReplicaTrack, window: int) -> float:
+    """Largest disagreement of a committee on a force in the window, eV/A."""
+    return float(replica.windows.force_spread[window].max())
 
 
 def _across(tracks, run: str, offsets, pathway: str, replica: ReplicaTrack, window: int, row: float) -> list[Frame]:

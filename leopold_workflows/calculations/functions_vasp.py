@@ -21,7 +21,7 @@ from leopold_model.vasp.occmatrix import occmatrix_text, omc_matrices
 from leopold_model.vasp.run import VaspError
 from leopold_model.vasp.template import Shell, Template, perfect_crystal, shells_from_list
 from leopold_workflows.data.frames import FrameSetData
-from leopold_workflows.vasp.verdict import judge, shortest
+from leopold_workflows.vasp.verdict import judge, judge_released, shortest
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 ACCELERATION = 9.648533212e-3  # Angstrom/fs^2 of 1 eV/Angstrom on 1 amu
@@ -38,25 +38,6 @@ def initial_velocities(structure: orm.StructureData, temperature: orm.Float, see
     kinetic = 0.5 * float((masses * velocities**2).sum()) / ACCELERATION
     wanted = 0.5 * (3 * len(masses) - 3) * BOLTZMANN * temperature.value
     return orm.ArrayData({"velocities": velocities * np.sqrt(wanted / kinetic)})
-
-
-@calcfunction
-def distort_around(structure: orm.StructureData, sites: orm.List, amount: orm.Float) -> orm.StructureData:
-    """Nearest neighbours of each of `sites` moved outward by the fraction `amount` of their bond.
-
-    Both kinds of carrier push their neighbours away: an excess electron the anions, a hole on an anion the
-    cations.
-    """
-    atoms = structure.get_ase()
-    moves = np.zeros((len(atoms), 3))
-    for site in sites.get_list():
-        vectors = atoms.get_distances(site, range(len(atoms)), mic=True, vector=True)
-        lengths = np.linalg.norm(vectors, axis=1)
-        lengths[site] = np.inf
-        shell = lengths < 1.15 * lengths.min()
-        moves[shell] += amount.value * vectors[shell]
-    atoms.positions += moves
-    return orm.StructureData(ase=atoms)
 
 
 @calcfunction
@@ -125,6 +106,12 @@ def label_request(
 
 
 @calcfunction
+def structure_of(frames: FrameSetData, frame: orm.Str) -> orm.StructureData:
+    """The structure of the frame whose id is `frame`."""
+    return orm.StructureData(ase=find_frame(frames, frame.value).to_atoms())
+
+
+@calcfunction
 def chain_segments(**segments: FrameSetData) -> FrameSetData:
     """Segments of one run end to end, in the order of their names, steps numbered through from 1.
 
@@ -147,16 +134,20 @@ def chain_segments(**segments: FrameSetData) -> FrameSetData:
 def thin_runs(stride: orm.Int, moves: orm.Bool, **runs: FrameSetData) -> FrameSetData:
     """Every `stride`-th converged frame of each run, runs by name; with `moves` also every one next to a move.
 
-    Steps around a move of the carrier are rare and hold what a model must learn of hops, step by step; a held-out run
-    goes without them, so that its errors are averages over time.
+    A held-out run goes without those, so that its errors are averages over time.
     """
-    frames = []
-    for name in sorted(runs):
-        run = runs[name].get_frames()
-        moved = [b.step for a, b in pairwise(run) if moves.value and a.carrier_sites != b.carrier_sites]
-        kept = {step + offset for step in moved for offset in range(-NEAR_MOVE, NEAR_MOVE)}
-        frames += [f for f in run if f.converged and ((f.step - 1) % stride.value == 0 or f.step in kept)]
+    frames = [f for name in sorted(runs) for f in thinned(runs[name].get_frames(), stride.value, moves.value)]
     return FrameSetData.from_frames(frames)
+
+
+def thinned(run: list[Frame], stride: int, moves: bool) -> list[Frame]:
+    """Every `stride`-th converged frame of one run, and with `moves` every one around a move of the carrier.
+
+    Steps around a move are rare and hold what a model must learn of hops, step by step.
+    """
+    moved = [b.step for a, b in pairwise(run) if moves and a.carrier_sites != b.carrier_sites]
+    kept = {step + offset for step in moved for offset in range(-NEAR_MOVE, NEAR_MOVE)}
+    return [f for f in run if f.converged and ((f.step - 1) % stride == 0 or f.step in kept)]
 
 
 @calcfunction
@@ -187,10 +178,23 @@ def start_frames(**ends) -> FrameSetData:
 
 
 @calcfunction
-def judge_last(frames: FrameSetData, requested: orm.List, carrier: orm.Dict, max_participation: orm.Float) -> orm.Dict:
-    """Verdict on the last frame: whether the carrier sits on `requested`, and where it sits if not."""
-    last = frames.get_frames()[-1]
-    return orm.Dict(judge(last, requested.get_list(), carrier["species"], max_participation.value).as_dict())
+def judge_last(
+    relaxation: FrameSetData,
+    seen: orm.Dict,
+    host: orm.StructureData,
+    requested: orm.List,
+    carrier: orm.Dict,
+    max_participation: orm.Float,
+) -> orm.Dict:
+    """Verdict on the last frame of a released `relaxation`: where the carrier sits, how clearly, and with what bonds.
+
+    `seen` is the output `carrier` of that run, which knows the moment of the whole cell.
+    """
+    last = relaxation.get_frames()[-1]
+    found = judge_released(
+        last, host.get_ase(), seen.get("cell_moment"), requested.get_list(), carrier["species"], max_participation.value
+    )
+    return orm.Dict(found.as_dict())
 
 
 @calcfunction

@@ -7,6 +7,7 @@ import importlib
 import click
 
 COMMANDS = {
+    "data": "leopold_workflows.cli.data:data",
     "demo": "leopold_workflows.cli.demo:demo",
     "launch": "leopold_workflows.cli.launch:launch",
     "show": "leopold_workflows.cli.show:show",

@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+import difflib
+from pathlib import Path
+
 import click
+import yaml
 
 from leopold_workflows.cli import options
+
+# inputs of a study that replace what its seed would make
+NODES = ("frames", "test", "starts", "template")
+
+
+def _study(context: click.Context, _option, value: str) -> str:
+    """The material; where `value` is a study file, its other keys become the defaults of the options."""
+    if not value.endswith((".yaml", ".yml")):
+        return value
+    try:
+        study = yaml.safe_load(Path(value).read_bytes())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{value} cannot be read as YAML: {error}") from None
+    if not isinstance(study, dict) or "material" not in study:
+        raise click.ClickException(f"{value}: no `material`; a study file names it, like material: mgo")
+    known = ["material", *(option.name for option in context.command.params if isinstance(option, click.Option))]
+    for key in study:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            raise click.ClickException(
+                f"{value}: unknown key {key!r}: {f'did you mean {near[0]!r}?' if near else ', '.join(known)}"
+            )
+    context.default_map = {key: value for key, value in study.items() if key != "material"}
+    return study["material"]
 
 
 @click.group()
@@ -13,34 +41,46 @@ def launch() -> None:
 
 
 @launch.command()
-@click.argument("material")
+@click.argument("material", metavar="STUDY", callback=_study, is_eager=True)
 @click.option("--vasp", required=True, help="Label of the VASP code, like vasp@cluster.")
 @click.option("--leopold", required=True, help="Label of the leopold code, like leopold@gpu.")
 @click.option("--protocol", type=click.Choice(["fast", "balanced", "stringent"]), default="balanced", show_default=True)
 @click.option("--potential-family", help="POTCAR family of aiida-vasp; default: placeholders for the stand-in.")
+@click.option("--structure", help="Host supercell instead of the material's: PK, UUID or a file like POSCAR.")
+@click.option("--frames", help="PK or UUID of labelled frames: the study begins with them and has no seed.")
+@click.option("--test", help="PK or UUID of a held-out run to go with --frames.")
+@click.option("--starts", help="PK or UUID of starts of dynamics to go with --frames.")
+@click.option("--template", help="PK or UUID of a carrier's occupations to go with --frames.")
 @options.overrides
 @click.option("--dry-run", is_flag=True, help="Build and validate the inputs, print them, submit nothing.")
-def dynamics(material, vasp, leopold, protocol, potential_family, overrides, dry_run) -> None:
-    """The whole study of MATERIAL (mgo, tio2): seed, learn, transport.
+def dynamics(material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, **nodes) -> None:
+    """A whole study: seed, learn, transport. STUDY is a material (mgo, tio2), or a YAML file with `material` and any of
+    these options, dashes as underscores.
 
     Example: aiida-leopold launch dynamics mgo --vasp vasp@cluster --leopold leopold@gpu --potential-family PBE.54
+
+    A study that begins with frames: the same with --frames PK, as `aiida-leopold data import` printed it.
     """
     from aiida import load_profile
     from aiida.engine import submit
-    from aiida.orm import load_code
     from aiida.plugins import WorkflowFactory
 
     load_profile()
     process = WorkflowFactory("leopold.dynamics")
     try:
+        given = {name: _node(name, nodes[name]) for name in NODES if nodes[name] is not None}
         builder = process.get_builder_from_protocol(
-            code_vasp=_code(load_code, "--vasp", vasp),
-            code_leopold=_code(load_code, "--leopold", leopold),
+            code_vasp=_code("--vasp", vasp),
+            code_leopold=_code("--leopold", leopold),
             material=material,
             protocol=protocol,
             potential_family=potential_family,
             overrides=overrides,
+            structure=None if structure is None else _structure(structure),
+            frames=given.get("frames"),
         )
+        for name, node in given.items():
+            builder[name] = node
         if dry_run:
             # what a submission does before anything is stored: the builder alone asks no validator that needs two ports
             ports = process.spec().inputs
@@ -55,8 +95,9 @@ def dynamics(material, vasp, leopold, protocol, potential_family, overrides, dry
     click.echo(f"submitted PolaronDynamicsWorkChain<{node.pk}>; `aiida-leopold show status {node.pk}` watches it")
 
 
-def _code(load_code, option: str, label: str):
+def _code(option: str, label: str):
     from aiida.common.exceptions import MultipleObjectsError, NotExistent
+    from aiida.orm import load_code
 
     try:
         return load_code(label)
@@ -64,3 +105,27 @@ def _code(load_code, option: str, label: str):
         raise ValueError(f"{option} {label}: no such code in this profile; `verdi code list` shows them") from None
     except MultipleObjectsError:
         raise ValueError(f"{option} {label}: several codes of that label; give a PK of `verdi code list`") from None
+
+
+def _node(option: str, identifier: str):
+    from aiida.common.exceptions import NotExistent
+    from aiida.orm import load_node
+
+    try:
+        return load_node(identifier)
+    except NotExistent:
+        raise ValueError(
+            f"--{option} {identifier}: no such node in this profile; `aiida-leopold data import` prints PK and UUID"
+        ) from None
+
+
+def _structure(identifier: str):
+    from aiida.orm import StructureData
+    from ase.io import read
+
+    if not Path(identifier).is_file():
+        return _node("structure", identifier)
+    try:
+        return StructureData(ase=read(identifier))
+    except Exception as error:  # ASE raises a dozen kinds on files it does not know
+        raise ValueError(f"--structure {identifier}: no structure that ASE can read: {error}") from None

@@ -8,18 +8,22 @@ import click
 import yaml
 
 
-def _read_yaml(_context, _option, path: Path | None):
-    if path is None:
-        return None
-    try:
-        return yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{path} is not valid YAML: {error}") from None
+class _Overrides(click.ParamType):
+    """A YAML file, or what a study file has in its place."""
+
+    name = "file"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, dict):
+            return value
+        if not Path(value).is_file():
+            self.fail(f"file {value!r} does not exist", param, ctx)
+        try:
+            return yaml.safe_load(Path(value).read_bytes())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"{value} is not valid YAML: {error}") from None
 
 
 overrides = click.option(
-    "--overrides",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    callback=_read_yaml,
-    help="YAML merged over the protocols: one mapping per protocol name.",
+    "--overrides", type=_Overrides(), help="YAML merged over the protocols: one mapping per protocol name."
 )

@@ -8,8 +8,6 @@ depends on the order of atoms or species (MAGMOM, LDAU*, NELECT) is made here an
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -22,15 +20,10 @@ from aiida_vasp.data.potcar import PotcarData, PotcarFileData, PotcarGroup
 
 from leopold_model.vasp.incar import PolaronCell, polaron_incar
 from leopold_model.vasp.poscar import blocks
+from leopold_workflows.vasp import level_of_theory
 
-# What makes two energies comparable. Algorithm, tolerances and ionic motion are not part of it.
-LEVEL_OF_THEORY = (
-    "encut", "enaug", "prec", "gga", "metagga", "lasph", "lreal", "addgrid", "ismear", "sigma", "ldau", "ldautype",
-    "lhfcalc", "hfscreen", "aexx", "ivdw",
-)  # fmt: skip
 # OUTCARs of dynamics are hundreds of MB: read once, then left on the computer; their frames are a few
 READ_AND_DROP = {"ALWAYS_STORE": False, "ADDITIONAL_RETRIEVE_LIST": ["CONTCAR", "vasp_output"]}
-LDAU_LISTS = ("ldaul", "ldauu", "ldauj")
 # a run with imposed occupations has the INCAR of stage 'omc'; whether its ions move is the stage's business
 _MOTION = {"static": {"nsw": 0, "ibrion": -1}}
 
@@ -75,24 +68,18 @@ def job_inputs(
     """Inputs of one `LeopoldVaspCalculation`.
 
     `stage` chooses the INCAR, `incar` overrides it. With `occmatrix` a 'relax' or 'static' run imposes these
-    occupations. `sites` are the carrier's atoms: moments are seeded there, unless VASP finds them in the
-    WAVECAR of `restart_folder`. `run` names the trajectory the frames belong to and `tags` are further fields
-    of its frames. Raises VaspError when the INCAR contradicts itself, which `validation.study_faults` says beforehand.
+    occupations. `sites` are the atoms that moments are seeded on, the carrier's or all that can take it, unless
+    VASP finds them in the WAVECAR of `restart_folder`. `run` names the trajectory the frames belong to and `tags`
+    are further fields of its frames. Raises VaspError when the INCAR contradicts itself, which
+    `validation.study_faults` says beforehand.
     """
-    parameters = lower(
-        polaron_incar(
-            "omc" if occmatrix is not None else stage,
-            cell_of(structure, vasp["potential"], carrier.get_dict(), _hubbard(vasp)),
-            sites=sites,
-            **{**lower(vasp["parameters"].get_dict()), **_MOTION.get(stage, {}), **lower(incar or {})},
-        )
-    )
+    parameters = _parameters(vasp, structure, carrier, stage, incar, sites, imposed=occmatrix is not None)
     inputs = AttributeDict(
         {
             "code": vasp["code"],
             "structure": structure,
             "carrier": carrier,
-            "parameters": orm.Dict({k: v for k, v in parameters.items() if v is not None}),
+            "parameters": orm.Dict(parameters),
             "potential": {k: vasp["potential"][k] for k in kinds(structure)},
             "kpoints": vasp["kpoints"],
             "tags": orm.Dict({"run": run, **(tags or {})}),
@@ -105,6 +92,25 @@ def job_inputs(
         if node is not None:
             inputs[name] = node
     return inputs
+
+
+def _parameters(
+    vasp: Mapping,
+    structure: orm.StructureData,
+    carrier: orm.Dict,
+    stage: str,
+    incar: Mapping | None,
+    sites: Sequence[int] = (),
+    imposed: bool = False,
+) -> dict:
+    """INCAR of a run, lower case, in the order of the structure's blocks and sites."""
+    tags = polaron_incar(
+        "omc" if imposed else stage,
+        cell_of(structure, vasp["potential"], carrier.get_dict(), _hubbard(vasp)),
+        sites=sites,
+        **{**lower(vasp["parameters"].get_dict()), **_MOTION.get(stage, {}), **lower(incar or {})},
+    )
+    return {tag: value for tag, value in lower(tags).items() if value is not None}
 
 
 def _options(options: Mapping | None, _) -> str | None:
@@ -130,10 +136,10 @@ def kinds(structure: orm.StructureData) -> list[str]:
     return [kind for kind, _ in blocks([site.kind_name for site in structure.sites])]
 
 
-def potentials(structure: orm.StructureData, family: str, mapping: Mapping[str, str]) -> dict[str, PotcarData]:
-    """POTCARs of the kinds of `structure` from `family`; `mapping` names the POTCAR folder of each kind."""
+def potentials(names: Sequence[str], family: str, mapping: Mapping[str, str]) -> dict[str, PotcarData]:
+    """POTCARs of the kinds `names` from `family`; `mapping` names the POTCAR folder of each kind."""
     found = {}
-    for kind in kinds(structure):
+    for kind in names:
         name = mapping.get(kind, kind)
         try:
             found[kind] = PotcarData.get_potcars_dict([kind], family, mapping={kind: name})[kind]
@@ -209,28 +215,21 @@ def _hubbard(vasp: Mapping) -> dict:
 def settings_hash(
     structure: orm.StructureData, parameters: Mapping, potential: Mapping, kpoints: orm.KpointsData
 ) -> str:
-    """Hash of the level of theory: labels with different hashes must not train one model.
-
-    Taken over U, J and l by kind, POTCAR hashes by kind, the k-mesh and the tags of `LEVEL_OF_THEORY`.
-    """
-    tags = lower(parameters)
-    order = kinds(structure)
-    hubbard = {tag: dict(zip(order, _plain(tags[tag]), strict=False)) for tag in LDAU_LISTS if tag in tags}
+    """Hash of the level of theory of one job (see `level_of_theory`)."""
     try:
-        mesh = kpoints.get_kpoints_mesh()
+        points = kpoints.get_kpoints_mesh()
     except AttributeError:
-        mesh = kpoints.get_kpoints().tolist()
-    content = {
-        "tags": {tag: _plain(tags[tag]) for tag in LEVEL_OF_THEORY if tag in tags},
-        "hubbard": hubbard,
-        "potcar": {kind: potential[kind].sha512 for kind in sorted(order)},
-        "kpoints": mesh,
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        points = kpoints.get_kpoints().tolist()
+    order = kinds(structure)
+    potcars = {kind: potential[kind].sha512 for kind in order}
+    return level_of_theory.settings_hash(
+        level_of_theory.level_of_theory(order, lower(parameters), potcars, points, structure.cell)
+    )
 
 
-def _plain(value):
-    """400 and 400.0, T and True are one setting."""
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return float(value) if isinstance(value, int | float) else str(value).strip(".").upper()
+def stage_settings(
+    vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict, stage: str, incar: Mapping | None = None
+) -> str:
+    """That hash for the runs of a `stage`, before there is one; raises VaspError as `job_inputs` does."""
+    parameters = _parameters(vasp, structure, carrier, stage, incar)
+    return settings_hash(structure, parameters, vasp["potential"], vasp["kpoints"])

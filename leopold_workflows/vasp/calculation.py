@@ -71,8 +71,8 @@ class LeopoldVaspCalculation(VaspCalculation):
             "carrier",
             valid_type=orm.Dict,
             required=False,
-            help="Where the carrier was: `sites`, `moment`, `participation` and all `moments` of the last complete "
-            "step; `sites_seen`, `localised_fraction`, `n_steps`, `n_converged`.",
+            help="Where the carrier was: `sites`, `moment`, `participation`, all `moments` and the `cell_moment` of "
+            "the last complete step; `sites_seen`, `localised_fraction`, `n_steps`, `n_converged`.",
         )
         spec.output(
             "occupations",
@@ -102,8 +102,8 @@ class LeopoldVaspCalculation(VaspCalculation):
         spec.exit_code(
             320,
             "ERROR_OCCUPATIONS_NOT_IMPOSED",
-            message="OCCEXT = 1 was asked but OUTCAR does not list the imposed occupations: this VASP is not patched "
-            "for occupation-matrix control and ignored the tag",
+            message="OCCEXT = 1 was asked but OUTCAR does not list the imposed occupations of every atom in OCCMATRIX: "
+            "this VASP is not patched for occupation-matrix control and ignored the tag",
             invalidates_cache=True,
         )
         spec.exit_code(

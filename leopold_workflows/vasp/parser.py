@@ -21,6 +21,7 @@ from aiida_vasp.parsers.vasp import ParserSettingsConfig
 from parsevasp.stream import Stream
 
 from leopold_model.frames import Frame
+from leopold_model.vasp.occmatrix import read_occmatrix
 from leopold_model.vasp.outcar import read_outcar
 from leopold_model.vasp.poscar import read_poscar
 from leopold_model.vasp.run import Run, VaspError, frames
@@ -54,7 +55,7 @@ class LeopoldVaspParser(Parser):
             problem = "; ".join([*run.problems, self._last_words()])
             return self._critical(notifications) or self.exit_codes.ERROR_NO_COMPLETE_STEP.format(problem=problem)
         self.out("frames", FrameSetData.from_frames(steps))
-        self.out("carrier", orm.Dict(self._carrier(steps)))
+        self.out("carrier", orm.Dict(self._carrier(run, steps)))
         self._last_structure(steps)
         self._occupations(run, steps[-1])
         return self._verdict(run, steps, notifications)
@@ -62,7 +63,7 @@ class LeopoldVaspParser(Parser):
     # ------------------------------------------------------------------------------------------------------- exit code
 
     def _verdict(self, run: Run, steps: list[Frame], notifications: list[dict]):
-        if self._incar("occext", 0) and not (run.occ_banner and run.occ_banner.imposed):
+        if self._incar("occext", 0) and not self._imposed(run):
             return self.exit_codes.ERROR_OCCUPATIONS_NOT_IMPOSED
         critical = self._critical(notifications)
         if critical:
@@ -79,6 +80,13 @@ class LeopoldVaspParser(Parser):
         if relaxing and done >= asked:
             return self.exit_codes.ERROR_IONIC_NOT_CONVERGED
         return None
+
+    def _imposed(self, run: Run) -> bool:
+        """Whether OUTCAR says that the file was found and lists every atom of it; the patch's title is no sign."""
+        if not (run.occ_banner and run.occ_banner.imposed):
+            return False
+        with self.node.inputs.occmatrix.as_path() as path:
+            return set(read_occmatrix(path)) <= set(run.occ_banner.atoms)
 
     def _critical(self, notifications: list[dict]):
         """VASP's own fatal messages (not one about a charge it was told to have)."""
@@ -108,16 +116,18 @@ class LeopoldVaspParser(Parser):
         tags["requested_sites"] = tuple(tags.get("requested_sites", ()))
         return [replace(step, **tags) for step in steps]
 
-    def _carrier(self, steps: list[Frame]) -> dict:
+    def _carrier(self, run: Run, steps: list[Frame]) -> dict:
         carrier = self.node.inputs.carrier.get_dict()
         spread = [participation(step, carrier["species"], carrier["n"]) for step in steps]
         last = steps[-1]
+        of_cell = next(step.cell_moment for step in run.complete_steps if step.index == last.step)
         return {
             "kind": carrier["kind"],
             "sites": list(last.carrier_sites),
             "moment": float(min(last.moments[list(last.carrier_sites)])),
             "participation": min(spread[-1], float(len(last))),
             "moments": [round(float(m), 4) for m in last.moments],
+            "cell_moment": None if of_cell is None else abs(of_cell),
             "sites_seen": sorted({site for step in steps for site in step.carrier_sites}),
             "localised_fraction": float(np.mean(np.array(spread) <= MAX_PARTICIPATION)),
             "n_steps": len(steps),

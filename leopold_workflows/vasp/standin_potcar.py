@@ -14,11 +14,14 @@ from aiida_vasp.data.potcar import PotcarData
 
 FAMILY = "leopold-standin"
 # POTCAR folder name -> (valence electrons, atomic mass in amu); the names are those of the material protocols
-POTENTIALS = {"Mg_pv": (8, 24.305), "O": (6, 16.000), "Ti_pv": (10, 47.880), "F": (7, 18.998)}
+POTENTIALS = {
+    "Mg_pv": (8, 24.305), "O": (6, 16.000), "Ti_pv": (10, 47.880), "F": (7, 18.998), "V_pv": (11, 50.942),
+    "N": (5, 14.007),
+}  # fmt: skip
 
 
 def potcar_text(name: str) -> str:
-    """The placeholder POTCAR called `name` ('Mg_pv', 'O', 'Ti_pv' or 'F')."""
+    """The placeholder POTCAR called `name` (a key of `POTENTIALS`)."""
     valence, mass = POTENTIALS[name]
     element = name.split("_")[0]
     return (
@@ -43,8 +46,9 @@ def write(folder: Path) -> None:
 
 
 def install() -> str:
-    """Create the placeholder family in the loaded profile where it is missing; returns its label."""
-    if PotcarData.get_potcar_group(FAMILY) is None:
+    """Create the placeholder family in the loaded profile, or what is missing of it; returns its label."""
+    group = PotcarData.get_potcar_group(FAMILY)
+    if group is None or not set(POTENTIALS) <= {potcar.full_name for potcar in group.nodes}:
         with tempfile.TemporaryDirectory() as parent:
             folder = Path(parent) / FAMILY
             write(folder)

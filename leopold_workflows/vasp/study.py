@@ -25,10 +25,21 @@ class Study:
     structure: orm.StructureData
     carrier: orm.Dict
     vasp: dict
+    potential_family: str
 
     def protocol(self, name: str) -> dict:
         """Inputs of the protocol `name` at the level of this study, its overrides merged in."""
         return protocol(name, self.level, self.overrides.get(name))
+
+    def vasp_with(self, kind: str) -> dict:
+        """`vasp` with the potential and the Hubbard settings of one more `kind`: an impurity that comes for a while."""
+        potential = adapter.potentials([kind], self.potential_family, self.material["potentials"])
+        settings = {k: u for k, u in self.material["hubbard"].items() if k == kind}
+        return {
+            **self.vasp,
+            "potential": {**self.vasp["potential"], **potential},
+            "hubbard": orm.Dict({**self.vasp["hubbard"].get_dict(), **settings}),
+        }
 
     @property
     def sites(self) -> list[int]:
@@ -74,29 +85,30 @@ def study(
     used = set(adapter.kinds(structure))
     vasp = {
         "code": code,
-        "potential": adapter.potentials(structure, potential_family, recipe["potentials"]),
+        "potential": adapter.potentials(adapter.kinds(structure), potential_family, recipe["potentials"]),
         "kpoints": kpoints,
         "parameters": orm.Dict(common["incar"]),
         "hubbard": orm.Dict({kind: u for kind, u in recipe["hubbard"].items() if kind in used}),
         "options": merge(common["options"], options or {}, "options"),
     }
-    charges = {k: q for k, q in recipe["carrier"]["formal_charges"].items() if k in used}
+    charges = {k: q for k, q in recipe["carrier"]["formal_charges"].items() if k in used | {recipe["substitute"]}}
     carrier = orm.Dict({**recipe["carrier"], "formal_charges": charges})
-    return Study(recipe, level, overrides, structure, carrier, vasp)
+    return Study(recipe, level, overrides, structure, carrier, vasp, potential_family)
 
 
 def _check_species(recipe: dict) -> None:
-    """Refuse a mapping by species with a key that is none; protocols leave these keys open."""
-    for where, mapping in (
+    """Refuse a name of a species that is none; protocols leave the keys of mappings by species open."""
+    for where, names in (
         ("hubbard", recipe["hubbard"]),
         ("potentials", recipe["potentials"]),
         ("carrier.formal_charges", recipe["carrier"]["formal_charges"]),
         ("lattice.basis", recipe["lattice"]["basis"]),
+        ("substitute", [recipe["substitute"]] if recipe["substitute"] else []),
     ):
-        for key in mapping:
+        for key in names:
             if key not in atomic_numbers or key == "X":
                 raise ProtocolError(
-                    f"overrides of material: {where} has the key {key!r}, which is no chemical symbol; "
+                    f"overrides of material: {where} names {key!r}, which is no chemical symbol; "
                     "write the element as POSCAR has it, like Ti"
                 )
 

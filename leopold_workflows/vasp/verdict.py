@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from aiida import orm
+from ase import Atoms
 from ase.data import atomic_numbers
 
 from leopold_model.frames import Frame, carrier_sites
+from leopold_workflows.vasp.bonds import bond_changes
 
 # sites one carrier may be spread over and still be called a small polaron: two share it at a crossing, and the
 # neighbours take a little; a delocalised carrier has as many as the sublattice
 MAX_PARTICIPATION = 3.0
 # exit status of a WorkChain that ends with a verdict, by outcome; a verified carrier is 0
-MISSES = {"delocalised": 501, "moved": 502, "not_converged": 504}
+MISSES = {"delocalised": 501, "moved": 502, "not_converged": 504, "other_spin": 505}
 
 
 def expose(spec) -> None:
@@ -30,7 +32,10 @@ def expose(spec) -> None:
         help="Sites one carrier may be spread over before it counts as delocalised.",
     )
     spec.exit_code(
-        501, "ERROR_POLARON_DELOCALISED", message="released, the carrier spread over {participation:.1f} sites"
+        501,
+        "ERROR_POLARON_DELOCALISED",
+        message="released, the carrier spread over {participation:.1f} sites: moment {moment:.2f}, {gap:.2f} above the "
+        "next site",
     )
     spec.exit_code(
         502, "ERROR_POLARON_ON_OTHER_SITE", message="asked for sites {requested}, the carrier went to {sites}"
@@ -39,22 +44,31 @@ def expose(spec) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome of one step: `verified`, `moved`, `delocalised` or `not_converged`, with the numbers behind it.
+    """Outcome of one step, with the numbers behind it; energy is not among them.
 
-    `sites` are the atoms with the largest moments, `moment` the smallest of theirs (mu_B), `participation`
-    the number of sites one carrier is spread over, (sum m)^2 / (n sum m^2) with m the positive moments of the
-    carrier's species.
+    `sites` are the atoms with the largest moments, `moment` the smallest of theirs (mu_B), `gap` what it has ahead of
+    the largest moment elsewhere, `participation` the number of sites one carrier is spread over,
+    (sum m)^2 / (n sum m^2) with m the positive moments of the carrier's species.
     """
 
     outcome: str
     sites: tuple[int, ...]
     requested: tuple[int, ...]
     moment: float
+    gap: float
     participation: float
-    energy: float
 
     def as_dict(self) -> dict:
-        return asdict(self) | {"sites": list(self.sites), "requested": list(self.requested)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class ReleasedVerdict(Verdict):
+    """That of a relaxed polaron: also `cell_moment` (mu_B, of the whole cell) and `bonds`, for each carrier site the
+    lengths to its nearest neighbours in the host and now (Angstrom, ascending) and their mean relative change."""
+
+    cell_moment: float | None
+    bonds: tuple[dict, ...]
 
 
 def participation(frame: Frame, species: Sequence[str], n: int) -> float:
@@ -70,7 +84,10 @@ def participation(frame: Frame, species: Sequence[str], n: int) -> float:
 def judge(
     frame: Frame, requested: Sequence[int], species: Sequence[str], max_participation: float = MAX_PARTICIPATION
 ) -> Verdict:
-    """Hold the moments of `frame` against the `requested` carrier sites (ascending or not)."""
+    """Hold the moments of `frame` against the `requested` carrier sites (ascending or not).
+
+    Outcomes: `not_converged`, `delocalised`, `moved`, `verified`.
+    """
     n = len(requested)
     sites = carrier_sites(frame.moments, n)
     spread = participation(frame, species, n)
@@ -81,7 +98,36 @@ def judge(
     else:
         outcome = "verified" if sites == tuple(sorted(requested)) else "moved"
     moment = float(min(frame.moments[list(sites)]))
-    return Verdict(outcome, sites, tuple(sorted(requested)), moment, spread, frame.energy)
+    elsewhere = np.delete(frame.moments, list(sites))
+    gap = moment - float(elsewhere.max(initial=0.0))
+    return Verdict(outcome, sites, tuple(sorted(requested)), moment, gap, spread)
+
+
+def judge_released(
+    frame: Frame,
+    host: Atoms,
+    cell_moment: float | None,
+    requested: Sequence[int],
+    species: Sequence[str],
+    max_participation: float = MAX_PARTICIPATION,
+) -> ReleasedVerdict:
+    """Hold the last `frame` of a released relaxation of `host` against the request, stricter than `judge`.
+
+    A frame of dynamics may be a crossing, where two sites share the carrier; a relaxed polaron is `delocalised` when
+    another site has more than half of its moment. `other_spin`: the cell's moment is not that of the carriers alone.
+    How bonds changed is told and not judged, for it depends on the crystal.
+    """
+    found = judge(frame, requested, species, max_participation)
+    outcome = found.outcome
+    if outcome in ("moved", "verified"):
+        if found.gap < 0.5 * found.moment:
+            outcome = "delocalised"
+        elif cell_moment is not None and abs(cell_moment - len(requested)) > 0.5:
+            outcome = "other_spin"
+    atoms = frame.to_atoms()
+    bonds = tuple(bond_changes(host, atoms, site) for site in found.sites)
+    values = {field.name: getattr(found, field.name) for field in fields(found)}
+    return ReleasedVerdict(**values | {"outcome": outcome, "cell_moment": cell_moment, "bonds": bonds})
 
 
 def shortest(vectors: np.ndarray, cell: np.ndarray) -> np.ndarray:

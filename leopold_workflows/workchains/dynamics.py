@@ -9,7 +9,9 @@ from aiida.engine import ToContext, WorkChain, if_
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
-from leopold_workflows.workchains.label import check_template, label_faults
+from leopold_workflows.vasp import adapter
+from leopold_workflows.vasp.validation import frame_faults
+from leopold_workflows.workchains.label import check_template, label_faults, label_settings
 from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs
 from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
 from leopold_workflows.workchains.transport import TransportWorkChain, transport_inputs
@@ -21,9 +23,11 @@ FROM_SEED = ("frames", "test", "starts")
 class PolaronDynamicsWorkChain(WorkChain):
     """Seed -> learn -> transport.
 
-    A stage whose result is given is left out: with `frames` there is no seed, with `model` and `catalogue`
-    (and `frames` to start from) no learning. Learning that ended unconverged (6xx) has valid outputs:
-    transport follows all the same, and the exit code of learning becomes that of the study.
+    A stage whose result is given is left out: with `frames` (of an earlier study, or imported) there is no seed, with
+    `model` and `catalogue` (and `frames` to start from) no learning. Learning that ended unconverged (6xx) has
+    valid outputs: transport follows all the same, and the exit code of learning becomes that of the study.
+
+    Frames and labels of different levels of theory are refused at launch, before either is paid for.
     """
 
     @classmethod
@@ -102,8 +106,9 @@ class PolaronDynamicsWorkChain(WorkChain):
         structure=None,
         potential_family=None,
         options=None,
+        frames=None,
     ):
-        """A builder for the whole study of a `material`.
+        """A builder for the whole study of a `material`; without a seed where `frames` are given.
 
         `overrides` has one mapping per protocol name ('seed', 'fpmd', 'label', 'train', 'explore', 'learn',
         'transport', 'vasp') and one for 'material'; `structure` replaces the material's supercell; `options`
@@ -120,11 +125,12 @@ class PolaronDynamicsWorkChain(WorkChain):
             potential_family=potential_family,
             options=options,
         )
-        seed = seed_inputs(shared)
-        seed.pop("structure")
         builder = cls.get_builder()
         builder.host = shared.structure
-        builder.seed = seed
+        if frames is None:
+            builder.seed = {name: value for name, value in seed_inputs(shared).items() if name != "structure"}
+        else:
+            builder.frames = frames
         builder.learn = learn_inputs(shared, code_leopold)
         builder.transport = transport_inputs(shared.protocol("transport"), shared.material, code_leopold)
         return builder
@@ -245,6 +251,29 @@ def validate_inputs(inputs, _) -> str | None:
         message = label_faults(inputs["learn"]["label"], inputs["host"])
         if message:
             return _prefixed("learn.label", message)
+        return _mixed_settings(inputs)
+    return None
+
+
+def _mixed_settings(inputs) -> str | None:
+    """Why the labels of learning could not join the frames it begins with; None if they can."""
+    wanted = label_settings(inputs["learn"]["label"], inputs["host"])
+    for name in ("frames", "test"):
+        if name in inputs:
+            message = frame_faults(inputs[name], inputs["host"], wanted)
+            if message:
+                return _prefixed(name, message)
+    if "frames" in inputs:
+        return None
+    seed = inputs["seed"]
+    made = adapter.stage_settings(
+        seed["vasp"], inputs["host"], seed["carrier"], "md", seed["dynamics_incar"].get_dict()
+    )
+    if made != wanted:
+        return (
+            f"seed and learn.label: levels of theory differ (settings {made} and {wanted}); give both the same U, "
+            "POTCARs, k-points and precision"
+        )
     return None
 
 

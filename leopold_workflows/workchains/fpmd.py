@@ -11,6 +11,7 @@ from leopold_workflows.calculations.functions_vasp import chain_segments
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
+from leopold_workflows.vasp.monitors import ENTRY_POINT
 from leopold_workflows.vasp.study import study
 from leopold_workflows.vasp.verdict import MAX_PARTICIPATION
 
@@ -23,7 +24,7 @@ class FPMDWorkChain(WorkChain):
     without WAVECAR, which VASP writes at the end of a run and which would hold the carrier where it was then.
     A segment without a single complete step is tried again; after `max_failures` in a row the chain ends with
     exit code 405 and what it has. VASP's own settings are never changed between segments: steps that did not
-    converge carry their flag.
+    converge carry their flag. A job that loses its carrier or flies apart is ended while it runs (`monitor`).
     """
 
     @classmethod
@@ -41,6 +42,13 @@ class FPMDWorkChain(WorkChain):
         spec.input("run", valid_type=orm.Str, help="Name of the trajectory on its frames.")
         spec.input("incar", valid_type=orm.Dict, required=False, help="INCAR tags of these runs.")
         spec.input("restart_folder", valid_type=orm.RemoteData, required=False, help="Folder with the first WAVECAR.")
+        spec.input(
+            "monitor",
+            valid_type=orm.Dict,
+            default=lambda: orm.Dict({"steps": 50}),
+            help="When a running job is ended early: `steps`, `max_participation`, `max_temperature_factor` of "
+            "`vasp.monitors.dynamics`; seconds between two looks, `minimum_poll_interval`.",
+        )
         spec.input("max_failures", valid_type=orm.Int, default=lambda: orm.Int(2), help="Tries without progress.")
         spec.outline(
             cls.setup,
@@ -64,6 +72,11 @@ class FPMDWorkChain(WorkChain):
             501,
             "ERROR_POLARON_DELOCALISED",
             message="the carrier was delocalised in most steps and at the end of segment {segment}; `frames` holds all",
+        )
+        spec.exit_code(
+            511,
+            "ERROR_DYNAMICS_STOPPED",
+            message="segment {segment} was ended while it ran: {why}; `frames` holds what was complete",
         )
 
     @classmethod
@@ -122,12 +135,19 @@ class FPMDWorkChain(WorkChain):
             restart_folder=self.ctx.restart_folder,
             tags={"temperature": temperature},
         )
+        limits = self.inputs.monitor.get_dict()
+        poll = limits.pop("minimum_poll_interval", 60)
+        inputs["monitors"] = {
+            "dynamics": orm.Dict({"entry_point": ENTRY_POINT, "kwargs": limits, "minimum_poll_interval": poll})
+        }
         return ToContext(segment=self.submit(LeopoldVaspCalculation, **inputs))
 
     def inspect_segment(self):
         """Take over what is complete; decide how to go on."""
         segment = self.ctx.segment
-        killed = segment.exit_status == LeopoldVaspCalculation.exit_codes.ERROR_OUT_OF_WALLTIME.status
+        codes = LeopoldVaspCalculation.exit_codes
+        stopped = segment.exit_status == codes.STOPPED_BY_MONITOR.status
+        killed = stopped or segment.exit_status == codes.ERROR_OUT_OF_WALLTIME.status
         if not (segment.is_finished_ok or (killed and "velocities" in segment.outputs)):
             return self._failed(segment)
         self.ctx.failures = 0
@@ -139,6 +159,9 @@ class FPMDWorkChain(WorkChain):
         self.ctx.sites = segment.outputs.carrier["sites"]
         self.ctx.restart_folder = None if killed else segment.outputs.remote_folder
         self.ctx.last_folder = segment.outputs.remote_folder
+        if stopped:
+            self.results()
+            return self.exit_codes.ERROR_DYNAMICS_STOPPED.format(segment=self.ctx.segments, why=segment.exit_message)
         if killed:
             self.report(f"segment {self.ctx.segments} was killed; going on after step {self.ctx.done}")
         carrier = segment.outputs.carrier

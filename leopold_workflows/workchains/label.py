@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ToContext, WorkChain
+from aiida.engine import ToContext, WorkChain, if_
 
 from leopold_model.frames import FrameError
 from leopold_model.vasp.run import VaspError
 from leopold_model.vasp.template import Template
-from leopold_workflows.calculations.functions_vasp import find_frame, label_request
+from leopold_workflows.calculations.functions_vasp import find_frame, label_request, structure_of
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter, verdict
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
@@ -31,6 +31,9 @@ class LabelWorkChain(WorkChain):
     its energy and forces are biased and never used. A second static run starts from that WAVECAR without any
     occupation tag. Only when it converged, the carrier is localised and sits on the requested sites does the
     frame become `frames`; otherwise what was reached is `reached`, with a typed exit code.
+
+    A VASP without the occupation-matrix patch is served by `localisation` 'moment': MAGMOM seeds the carrier and the
+    released run is the only one. The frame's own distortion, which the model made around the carrier, does the rest.
     """
 
     @classmethod
@@ -43,6 +46,13 @@ class LabelWorkChain(WorkChain):
         spec.input("carrier", valid_type=orm.Dict, help="As in leopold.vasp.")
         spec.input("incar", valid_type=orm.Dict, required=False, help="INCAR tags of the static runs.")
         spec.input(
+            "localisation",
+            valid_type=orm.Str,
+            default=lambda: orm.Str("omc"),
+            validator=_localisation,
+            help="How the carrier is put on its sites: 'omc' (occupations imposed; patched VASP) or 'moment' (MAGMOM).",
+        )
+        spec.input(
             "template",
             valid_type=orm.Dict,
             required=False,
@@ -53,13 +63,21 @@ class LabelWorkChain(WorkChain):
         spec.inputs.validator = _validate
         spec.outline(
             cls.setup,
-            cls.run_constrained,
-            cls.inspect_constrained,
+            if_(cls.imposes_occupations)(
+                cls.run_constrained,
+                cls.inspect_constrained,
+            ),
             cls.run_released,
             cls.inspect_released,
         )
         spec.output("frames", valid_type=FrameSetData, required=False, help="The verified frame.")
         spec.output("reached", valid_type=FrameSetData, required=False, help="The frame reached when it was missed.")
+        spec.exit_code(
+            320,
+            "ERROR_OCCUPATIONS_NOT_IMPOSED",
+            message="OUTCAR does not list the imposed occupations: this VASP lacks the occupation-matrix patch and "
+            "ignored them; use a patched one, or localisation 'moment'",
+        )
         spec.exit_code(
             403, "ERROR_SUB_PROCESS_CONSTRAINED", message="the constrained run failed with exit status {status}"
         )
@@ -83,7 +101,7 @@ class LabelWorkChain(WorkChain):
         return builder
 
     def setup(self):
-        """Take the structure out of the frames; write the occupation matrix of the requested sites."""
+        """Take the structure and the request out of the frames."""
         frame = find_frame(self.inputs.frames, self.inputs.frame.value)
         self.ctx.sites = list(frame.carrier_sites)
         self.ctx.run = frame.run or "label"
@@ -95,29 +113,38 @@ class LabelWorkChain(WorkChain):
         }
         if np.isfinite(frame.temperature):
             self.ctx.tags["temperature"] = frame.temperature
+        if not self.imposes_occupations():
+            self.ctx.structure = structure_of(self.inputs.frames, self.inputs.frame)
+
+    def imposes_occupations(self):
+        """Whether a constrained run comes before the released one."""
+        return self.inputs.localisation.value == "omc"
+
+    def run_constrained(self):
+        """Submit the static run with the occupations of the requested sites imposed."""
         given = {"template": self.inputs.template} if "template" in self.inputs else {}
         request = label_request(
             self.inputs.frames, self.inputs.frame, self.inputs.carrier, self.inputs.vasp.hubbard, **given
         )
         self.ctx.structure, self.ctx.occmatrix = request["structure"], request["occmatrix"]
         self.report(f"imposed occupations: {self.ctx.occmatrix.description}")
-
-    def run_constrained(self):
-        """Submit the static run with imposed occupations."""
         inputs = self._inputs(occmatrix=self.ctx.occmatrix)
         return ToContext(constrained=self.submit(LeopoldVaspCalculation, **inputs))
 
     def inspect_constrained(self):
         """Its electronic convergence does not matter, only that it left orbitals."""
         node = self.ctx.constrained
+        if node.exit_status == LeopoldVaspCalculation.exit_codes.ERROR_OCCUPATIONS_NOT_IMPOSED.status:
+            return self.exit_codes.ERROR_OCCUPATIONS_NOT_IMPOSED
         unconverged = LeopoldVaspCalculation.exit_codes.ERROR_ELECTRONIC_NOT_CONVERGED.status
         if not node.is_finished_ok and node.exit_status != unconverged:
             return self.exit_codes.ERROR_SUB_PROCESS_CONSTRAINED.format(status=node.exit_status)
         return None
 
     def run_released(self):
-        """Submit the static run that starts from those orbitals, free of constraints."""
-        inputs = self._inputs(restart_folder=self.ctx.constrained.outputs.remote_folder)
+        """Submit the static run free of constraints, from the orbitals of the constrained one if there was one."""
+        given = {"restart_folder": self.ctx.constrained.outputs.remote_folder} if "constrained" in self.ctx else {}
+        inputs = self._inputs(**given)
         return ToContext(released=self.submit(LeopoldVaspCalculation, **inputs))
 
     def inspect_released(self):
@@ -151,6 +178,7 @@ def label_inputs(shared: Study) -> dict:
         "vasp": shared.vasp,
         "carrier": shared.carrier,
         "incar": orm.Dict(inputs["incar"]),
+        "localisation": orm.Str(inputs["localisation"]),
         "max_participation": orm.Float(inputs["max_participation"]),
     }
 
@@ -164,7 +192,21 @@ def label_faults(inputs, structure: orm.StructureData, sites: Sequence[int] | No
     wanted = inputs["carrier"]["n"]
     if len(sites) != wanted:
         return f"{len(sites)} carrier_sites but {wanted} carriers; set carrier_sites of the frame"
+    if inputs["localisation"].value == "moment":
+        return None
     return impose_faults(inputs["vasp"], structure, inputs["carrier"], sites)
+
+
+def label_settings(inputs, structure: orm.StructureData) -> str:
+    """Hash of the level of theory of the labels that `inputs` of this WorkChain will make; after `label_faults`."""
+    incar = inputs["incar"].get_dict() if "incar" in inputs else {}
+    return adapter.stage_settings(inputs["vasp"], structure, inputs["carrier"], "static", incar)
+
+
+def _localisation(node, _) -> str | None:
+    if node is None or node.value in ("omc", "moment"):
+        return None
+    return f"localisation = {node.value!r}: choose 'omc' (needs a patched VASP) or 'moment'; a frame keeps its geometry"
 
 
 def check_template(node, _) -> str | None:

@@ -8,18 +8,16 @@ from aiida.engine import ToContext, WorkChain, if_
 
 from leopold_workflows.calculations.functions_vasp import (
     carrier_template,
-    distort_around,
     initial_velocities,
     judge_last,
-    occupation_matrix,
     start_frames,
     thin_runs,
 )
 from leopold_workflows.data.frames import FrameSetData
-from leopold_workflows.vasp import adapter, verdict
+from leopold_workflows.vasp import adapter, localisation, verdict
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.study import Study, study
-from leopold_workflows.vasp.validation import impose_faults, study_faults
+from leopold_workflows.vasp.validation import study_faults
 from leopold_workflows.workchains.fpmd import FPMDWorkChain
 
 VALIDATION = "validation"
@@ -28,9 +26,10 @@ VALIDATION = "validation"
 class SeedWorkChain(WorkChain):
     """Localise the carrier on `sites`, release it, verify that it stayed, then first-principles dynamics in parallel.
 
-    `localisation` is `omc` (a relaxation with the occupation matrix imposed, released from its WAVECAR) or
-    `moment` (the neighbours pushed outward and the moment seeded, for a VASP without the patch). The released
-    relaxation decides: a carrier that spread or went elsewhere ends the WorkChain with 501 or 502.
+    `localisation` chooses how the carrier is put there (see `leopold_workflows.vasp.localisation`): occupations imposed
+    by a patched VASP, or without the patch by distorted bonds, by MAGMOM alone, or by an impurity that is put back.
+    Whichever it was, a relaxation free of constraints decides by the moments of its last step, never by energy: a
+    carrier that spread, went elsewhere, or left other spins in the cell ends the WorkChain with 501, 502 or 505.
 
     Dynamics runs at every temperature with every seed, and once more at `validation_temperature` with a seed
     of its own: that run is held out, its frames are `validation`. Velocities are drawn at twice the
@@ -46,15 +45,8 @@ class SeedWorkChain(WorkChain):
         spec.input("structure", valid_type=orm.StructureData, help="Host supercell, sites sorted by kind.")
         spec.input("carrier", valid_type=orm.Dict, help="As in leopold.vasp.")
         spec.input("sites", valid_type=orm.List, help="Atoms to put the carriers on.")
-        spec.input(
-            "localisation",
-            valid_type=orm.Str,
-            default=lambda: orm.Str("omc"),
-            validator=_localisation,
-            help="'omc' or 'moment'.",
-        )
+        localisation.expose(spec)
         spec.input("relaxation_incar", valid_type=orm.Dict, help="INCAR tags of both relaxations, NSW among them.")
-        spec.input("distortion", valid_type=orm.Float, default=lambda: orm.Float(0.05), help="Of bonds, for 'moment'.")
         spec.input("temperatures", valid_type=orm.List, help="K, of the training runs.")
         spec.input("seeds", valid_type=orm.List, help="One run per seed at each temperature.")
         spec.input("validation_temperature", valid_type=orm.Float, help="K, of the held-out run.")
@@ -67,7 +59,7 @@ class SeedWorkChain(WorkChain):
         spec.inputs.validator = _validate
         spec.outline(
             cls.setup,
-            if_(cls.imposes_occupations)(
+            if_(cls.prepares_release)(
                 cls.run_localisation,
                 cls.inspect_localisation,
             ),
@@ -91,7 +83,15 @@ class SeedWorkChain(WorkChain):
         )
         spec.output_namespace("remote_folders", valid_type=orm.RemoteData, help="Last folder of every run.")
         spec.exit_code(
-            403, "ERROR_SUB_PROCESS_LOCALISATION", message="the constrained relaxation failed with exit status {status}"
+            320,
+            "ERROR_OCCUPATIONS_NOT_IMPOSED",
+            message="OUTCAR does not list the imposed occupations: this VASP lacks the occupation-matrix patch and "
+            "ignored them; use a patched one, or localisation 'distortion', 'substitution' or 'moment'",
+        )
+        spec.exit_code(
+            403,
+            "ERROR_SUB_PROCESS_LOCALISATION",
+            message="the relaxation before the release failed with exit status {status}",
         )
         spec.exit_code(
             404, "ERROR_SUB_PROCESS_RELEASE", message="the released relaxation failed with exit status {status}"
@@ -102,6 +102,11 @@ class SeedWorkChain(WorkChain):
             message="{done} of {total} runs of dynamics succeeded, the held-out one {validation}; these are output",
         )
         spec.exit_code(504, "ERROR_RELEASE_NOT_CONVERGED", message="the last step of the release did not reach EDIFF")
+        spec.exit_code(
+            505,
+            "ERROR_OTHER_SPIN",
+            message="released, the cell has a moment of {cell_moment:.2f} mu_B, not that of its carriers alone",
+        )
 
     @classmethod
     def get_builder_from_protocol(
@@ -122,45 +127,40 @@ class SeedWorkChain(WorkChain):
         runs = [(t, s) for t in self.inputs.temperatures.get_list() for s in self.inputs.seeds.get_list()]
         self.ctx.runs = {f"fpmd_{t:g}K_{s}".replace(".", "p").replace("-", "m"): [t, s] for t, s in runs}
         self.ctx.runs[VALIDATION] = [self.inputs.validation_temperature.value, self.inputs.validation_seed.value]
-        self.ctx.sites = self.inputs.sites.get_list()
-        self.ctx.restart_folder = None
-        self.ctx.structure = self.inputs.structure
 
-    def imposes_occupations(self):
-        """Whether the carrier is localised by its occupation matrix."""
-        if self.inputs.localisation.value == "moment":
-            self.ctx.structure = distort_around(self.inputs.structure, self.inputs.sites, self.inputs.distortion)
-            return False
-        return True
+    def prepares_release(self):
+        """Whether a relaxation comes before the free one: with imposed occupations or with an impurity."""
+        return self._strategy.prepares
 
     def run_localisation(self):
-        """Submit the relaxation with imposed occupations."""
-        occmatrix = occupation_matrix(
-            self.inputs.structure, self.inputs.carrier, self.inputs.vasp.hubbard, self.inputs.sites
-        )
-        inputs = self._relaxation("localisation", occmatrix=occmatrix)
+        """Submit it."""
+        inputs = self._relaxation("localisation", **self._strategy.preparation(self.inputs))
         return ToContext(localisation=self.submit(LeopoldVaspCalculation, **inputs))
 
     def inspect_localisation(self):
-        """Take its structure and orbitals; forces are biased, so convergence does not matter."""
+        """It need not have converged: only structure and orbitals are gone on from."""
         node = self.ctx.localisation
+        if node.exit_status == LeopoldVaspCalculation.exit_codes.ERROR_OCCUPATIONS_NOT_IMPOSED.status:
+            return self.exit_codes.ERROR_OCCUPATIONS_NOT_IMPOSED
         if not _usable(node):
             return self.exit_codes.ERROR_SUB_PROCESS_LOCALISATION.format(status=node.exit_status)
-        self.ctx.structure = node.outputs.structure
-        self.ctx.restart_folder = node.outputs.remote_folder
         return None
 
     def run_release(self):
         """Submit the relaxation without constraints."""
-        inputs = self._relaxation("release", restart_folder=self.ctx.restart_folder)
+        prepared = self.ctx.localisation.outputs if self._strategy.prepares else {}
+        inputs = self._relaxation("release", **self._strategy.release(self.inputs, prepared))
         return ToContext(release=self.submit(LeopoldVaspCalculation, **inputs))
 
     def inspect_release(self):
-        """Verify that the carrier stayed."""
+        """Verify that the carrier is where it was asked to be."""
         node = self.ctx.release
         if not _usable(node):
             return self.exit_codes.ERROR_SUB_PROCESS_RELEASE.format(status=node.exit_status)
-        found = judge_last(node.outputs.frames, self.inputs.sites, self.inputs.carrier, self.inputs.max_participation)
+        found = judge_last(
+            node.outputs.frames, node.outputs.carrier, self.inputs.structure, self.inputs.sites, self.inputs.carrier,
+            self.inputs.max_participation,
+        )  # fmt: skip
         self.out("relaxation", node.outputs.frames)
         self.out("structure", node.outputs.structure)
         self.out("verdict", found)
@@ -226,11 +226,14 @@ class SeedWorkChain(WorkChain):
             )
         return None
 
-    def _relaxation(self, run: str, **specific) -> AttributeDict:
+    @property
+    def _strategy(self) -> type[localisation.Strategy]:
+        return localisation.STRATEGIES[self.inputs.localisation.value]
+
+    def _relaxation(self, run: str, *, structure, sites, carrier=None, source="relaxation", **given) -> AttributeDict:
         return adapter.job_inputs(
-            AttributeDict(self.inputs.vasp), self.ctx.structure, self.inputs.carrier, stage="relax", run=run,
-            sites=self.ctx.sites, incar=self.inputs.relaxation_incar.get_dict(), tags={"source": "relaxation"},
-            **specific,
+            AttributeDict(self.inputs.vasp), structure, carrier or self.inputs.carrier, stage="relax", run=run,
+            sites=sites, incar=self.inputs.relaxation_incar.get_dict(), tags={"source": source}, **given,
         )  # fmt: skip
 
 
@@ -244,9 +247,8 @@ def seed_inputs(shared: Study) -> dict:
         "structure": shared.structure,
         "carrier": shared.carrier,
         "sites": orm.List(seed["sites"] or shared.sites),
-        "localisation": orm.Str(seed["localisation"]),
+        **localisation_inputs(shared, seed),
         "relaxation_incar": orm.Dict({"nsw": seed["relaxation_steps"], **seed["incar"]}),
-        "distortion": orm.Float(seed["distortion"]),
         "temperatures": orm.List([float(t) for t in temperatures]),
         "seeds": orm.List(list(range(first, first + seed["runs_per_temperature"]))),
         "validation_temperature": orm.Float(seed["validation_temperature"] or max(temperatures)),
@@ -260,17 +262,25 @@ def seed_inputs(shared: Study) -> dict:
     }
 
 
+def localisation_inputs(shared: Study, seed: dict) -> dict:
+    """Those of them that `localisation.expose` asks for; an impurity also needs its potential and U in `vasp`."""
+    inputs = {
+        "localisation": orm.Str(seed["localisation"]),
+        "distortion": orm.Float(seed["distortion"]),
+        "rattle": orm.Float(seed["rattle"]),
+        "rattle_seed": orm.Int(seed["first_seed"]),
+    }
+    impurity = shared.material["substitute"]
+    if seed["localisation"] == "substitution" and impurity:
+        inputs |= {"substitute": orm.Str(impurity), "vasp": shared.vasp_with(impurity)}
+    return inputs
+
+
 def _usable(node) -> bool:
     """A relaxation whose last complete step can be gone on from, though NSW or NELM ran out."""
     codes = LeopoldVaspCalculation.exit_codes
     accepted = {0, codes.ERROR_IONIC_NOT_CONVERGED.status, codes.ERROR_ELECTRONIC_NOT_CONVERGED.status}
     return node.exit_status in accepted and "structure" in node.outputs
-
-
-def _localisation(node, _):
-    if node is not None and node.value not in ("omc", "moment"):
-        return f"{node.value!r}: choose 'omc' (needs a patched VASP) or 'moment'"
-    return None
 
 
 def seed_faults(inputs, structure: orm.StructureData) -> str | None:
@@ -300,9 +310,7 @@ def seed_faults(inputs, structure: orm.StructureData) -> str | None:
     for name in ("steps", "segment_steps", "stride"):
         if inputs[name].value < 1:
             return f"{name}: {inputs[name].value}; give at least 1"
-    if inputs["localisation"].value == "omc":
-        return impose_faults(inputs["vasp"], structure, carrier, sites)
-    return None
+    return localisation.faults(inputs, structure)
 
 
 def _validate(inputs, _) -> str | None:

@@ -16,7 +16,7 @@ class TrainBaseWorkChain(ResumingWorkChain):
 
     A training that ran out of walltime is resumed from its checkpoint, which gives the same model as an
     uninterrupted one. A training that diverged starts again with `LEARNING_RATE_FACTOR` times the learning
-    rate. Anything else is final.
+    rate. Anything else is final. Frames of different levels of theory are refused before anything is trained.
     """
 
     _process_class = TrainCalculation
@@ -26,6 +26,11 @@ class TrainBaseWorkChain(ResumingWorkChain):
     @classmethod
     def define(cls, spec):
         super().define(spec)
+        spec.exit_code(
+            203,
+            "ERROR_LABEL_SETTINGS_DIFFER",
+            message="the frames are of several levels of theory, by the hash of their settings: {found}; train on one",
+        )
         spec.exit_code(310, "ERROR_NO_MODEL", message="Training ended without an error but left no model.")
 
     @classmethod
@@ -37,6 +42,17 @@ class TrainBaseWorkChain(ResumingWorkChain):
             builder.training[name] = value
         builder.max_iterations = inputs["max_iterations"]
         return builder
+
+    def setup(self):
+        """Refuse frames whose energies cannot be compared; they may differ by U, POTCARs, k-mesh, cell or precision."""
+        super().setup()
+        training = self.inputs[self.NAMESPACE]
+        sets = {name: training[name] for name in ("frames", "validation", "test") if name in training}
+        found = {name: node.base.attributes.get("settings") for name, node in sets.items()}
+        if len({settings for given in found.values() for settings in given}) > 1:
+            told = "; ".join(f"{name} {', '.join(s or 'unknown' for s in given)}" for name, given in found.items())
+            return self.exit_codes.ERROR_LABEL_SETTINGS_DIFFER.format(found=told)
+        return None
 
     @process_handler(priority=300, exit_codes=TrainCalculation.exit_codes.ERROR_TRAINING_DIVERGED)
     def lower_the_learning_rate(self, node):

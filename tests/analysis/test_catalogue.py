@@ -126,6 +126,7 @@ def test_track_file_round_trip(run, tmp_path):
         carrier=np.ones((2, 3, 1)),
         moments=np.ones((2, 3, 64)),
         occupations=np.zeros((2, 3, 64, 2)),
+        force_spread=np.ones((2, 3)),
         n_missed=5,
     )
     hot = replace(run.replicas[0], windows=windows, energy=np.arange(4.0), stride=300, status="unstable")

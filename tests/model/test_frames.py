@@ -117,6 +117,8 @@ def test_carrier_sites_are_the_largest_moments():
 def test_wrong_shapes_and_names_are_refused(tmp_path):
     with pytest.raises(FrameError, match="forces has shape"):
         make_frame(0, forces=np.zeros((2, 3)))
+    with pytest.raises(FrameError, match="has no volume"):
+        make_frame(0, cell=np.diag([4.0, 4.0, 0.0]))
     with pytest.raises(FrameError, match="carrier_sites"):
         make_frame(0, carrier_sites=(7,))
     with pytest.raises(FrameError, match="'electron' or 'hole'"):

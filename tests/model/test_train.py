@@ -339,6 +339,28 @@ def test_evaluate_refuses_what_it_cannot_judge(trained, tmp_path):
     assert "not a LEOPOLD model" in invoke("evaluate", tmp_path / "f.h5", tmp_path / "f.h5").output
 
 
+def test_evaluate_tells_hop_frames_apart_by_pathway(trained, tmp_path):
+    frames = [
+        replace(f, pathway=name) for f, name in zip(teacher_frames(4), ("", "short", "long", "short"), strict=True)
+    ]
+    write_frames(tmp_path / "f.h5", frames)
+
+    def alone(chosen):
+        write_frames(tmp_path / "part.h5", [replace(f, pathway="") for f in chosen])
+        told = json.loads(invoke("evaluate", trained / "model.leopold", tmp_path / "part.h5", "--json").output)
+        assert "pathways" not in told and "hop_frames" not in told
+        return told
+
+    report = json.loads(invoke("evaluate", trained / "model.leopold", tmp_path / "f.h5", "--json").output)
+    assert report["n_frames"] == 4
+    assert report["hop_frames"]["n_frames"] == 3
+    assert report["hop_frames"]["forces"]["rmse"] == pytest.approx(alone(frames[1:])["forces"]["rmse"], rel=1e-5)
+    assert set(report["pathways"]) == {"short", "long"}
+    short = report["pathways"]["short"]
+    assert short["forces"]["rmse"] == pytest.approx(alone(frames[1::2])["forces"]["rmse"], rel=1e-5)
+    assert "short: 2 frames" in invoke("evaluate", trained / "model.leopold", tmp_path / "f.h5").output
+
+
 def test_evaluate_reports_on_the_labels_there_are(trained, tmp_path):
     frames = [replace(f, forces=None, energy=float("nan")) for f in teacher_frames(2)]
     write_frames(tmp_path / "f.h5", frames)

@@ -1,15 +1,17 @@
-"""Spreads over readout heads: honest when they are, and no worse than their errors when a model is trained."""
+"""Spreads over an ensemble: honest when its members are, and no worse than their errors when a model is trained."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from ase.data import atomic_masses
 from click.testing import CliRunner
 from scipy.stats import norm
 
@@ -21,7 +23,11 @@ from leopold_model.dataset import buckets
 from leopold_model.evaluate import predictions
 from leopold_model.frames import read_frames, write_frames
 from leopold_model.loss import loss, predict
+from leopold_model.md_integrators import ACCELERATION
+from leopold_model.network import member
+from leopold_model.tracks import read_track
 from leopold_model.train import read_sets
+from leopold_model.training import TrainState, make_optimiser, run_batches
 
 from .conftest import random_model, teacher_frames
 
@@ -113,6 +119,60 @@ def test_every_head_learns_every_label(folder):
         assert (np.abs(gradient[head]["out"]).max(axis=(1, 2)) > 0).all()
 
 
+def committee(n: int, **changes):
+    """A committee and its networks, each alone."""
+    together = random_model(committee=n, **changes)
+    alone = [member(together.params, together.spec, k) for k in range(n)]
+    return together, [replace(together, params=params, spec=spec) for params, spec in alone]
+
+
+def test_a_committee_is_the_mean_of_its_networks():
+    together, alone = committee(3)
+    frames = teacher_frames(2, stride=100)
+    each = [predictions(model, frames) for model in alone]
+    for k, answer in enumerate(predictions(together, frames)):
+        for name in ("energy", "forces", "occupations", "stress"):
+            own = np.array([getattr(answers[k], name) for answers in each])
+            np.testing.assert_allclose(getattr(answer, name), own.mean(axis=0), rtol=1e-10, atol=1e-12)
+        forces = np.array([answers[k].forces for answers in each]).var(axis=0, ddof=1).mean(axis=1)
+        np.testing.assert_allclose(answer.spread.forces[:, 0], np.sqrt(forces), rtol=1e-8)
+
+
+def test_networks_of_a_committee_learn_as_if_each_were_alone():
+    together, alone = committee(2, layers=1)
+    frames = teacher_frames(4, stride=100)
+    species = [together.species_index(f.numbers) for f in frames]
+    data, rows = buckets(frames, species, np.zeros(2), together.cutoff, together.dtype)[0]
+    order, weights = np.array(rows).reshape(2, 2), LossWeights()
+
+    def two_steps(model, n):
+        params = {name: jax.tree.map(jnp.copy, a) for name, a in model.params.items() if name != "scales"}
+        rule = make_optimiser("muon", 0.02, 0.0, 0.0, 1e-3, 2, n)  # a clip that bites
+        state = TrainState(params, jax.tree.map(jnp.copy, params), rule.init(params), jnp.zeros((), jnp.int32))
+        return run_batches(rule, model.spec, weights, 0.9, state, model.params["scales"], data, order)
+
+    state, terms = two_steps(together, 2)
+    others = [two_steps(model, 1) for model in alone]
+    for k, (own, _) in enumerate(others):
+        ours = jax.tree.map(lambda a, k=k: a[k], state.params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), ours, own.params)
+    for name in terms:
+        assert terms[name] == pytest.approx(np.mean([t[name] for _, t in others]), rel=1e-6)
+
+
+def test_a_committee_is_trained_stored_and_told_apart(tmp_path):
+    write_frames(tmp_path / "frames.h5", teacher_frames(12, stride=100))
+    network = {k: v for k, v in NETWORK.items() if k != "ensemble"} | {"committee": 2}
+    options = {"kind": "train", "epochs": 4, "optimiser": "adamw", "network": network, "validation_fraction": 0.3}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(options))
+    result = CliRunner().invoke(main, ["train", str(tmp_path / "train.yaml")])
+    assert result.exit_code == 0, result.output
+    model = load_model(tmp_path / "model.leopold")
+    first, second = (member(model.params, model.spec, k)[0]["embedding"] for k in range(2))
+    assert model.spec.committee == 2 and np.abs(first - second).max() > 0.1
+    assert set(model.calibration) == {"energy", "forces", "occupations"} and model.header["calibration"]
+
+
 def test_evaluate_tells_the_uncertainty(folder):
     arguments = ["evaluate", str(folder / "model.leopold"), str(folder / "test.h5")]
     told = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)["uncertainty"]["forces"]
@@ -131,15 +191,39 @@ def test_dynamics_stops_where_the_heads_disagree(folder):
 
     free = run()
     assert free["status"] == "finished" and free["max_energy_spread"] > 0 and free["max_moment_spread"] > 0
+    assert free["max_force_spread"] == 0, "heads on one trunk are not asked for forces of their own"
     stopped = run(max_moment_spread=0.5 * free["max_moment_spread"])
-    assert stopped["status"] == "unstable" and "heads disagree" in stopped["reason"]
+    assert stopped["status"] == "unstable" and "members of the model disagree" in stopped["reason"]
     assert stopped["steps"] < 40
 
 
-def test_a_model_with_one_head_has_no_spread(tmp_path):
+def test_a_committee_moves_the_atoms_by_its_mean_and_tells_its_spread(tmp_path):
+    together, _ = committee(3)
+    frame = teacher_frames(1)[0]
+    save_model(tmp_path / "model.leopold", together)
+    write_frames(tmp_path / "start.h5", [replace(frame, velocities=np.zeros((len(frame), 3)))])
+    guards = {"max_force_spread": None, "max_temperature_factor": 1e9, "min_moment": 0.0}
+    options = {"kind": "md", "steps": 2, "block": 2, "timestep": 1.0, "ensemble": "nve", "stride": 1,
+               "dtype": "float64", "temperatures": [300.0], "guards": guards}  # fmt: skip
+    (tmp_path / "md.yaml").write_text(yaml.safe_dump(options))
+    result = CliRunner().invoke(main, ["md", str(tmp_path / "md.yaml")])
+    assert result.exit_code == 0, result.output
+    track = read_track(tmp_path / "track.h5").replicas[0]
+    told = predictions(together, [frame])[0]
+    assert track.energy[0] == pytest.approx(told.energy, abs=1e-6)
+    with h5py.File(tmp_path / "trajectory.h5") as h5:
+        x = h5["particles/replica_000/position/value"][()]
+    moved = 0.5 * told.forces * ACCELERATION / atomic_masses[frame.numbers][:, None]  # in the first fs, from rest
+    np.testing.assert_allclose(x[1] - x[0], moved, atol=5e-6)
+    summary = json.loads((tmp_path / "result.json").read_text())["replicas"][0]
+    assert summary["max_force_spread"] >= told.spread.forces.max() * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("quantity", ["energy", "force", "moment"])
+def test_one_network_has_no_spread_to_guard(tmp_path, quantity):
     save_model(tmp_path / "model.leopold", random_model())
     write_frames(tmp_path / "start.h5", teacher_frames(1))
-    (tmp_path / "md.yaml").write_text("kind: md\nguards: {max_energy_spread: 0.01}\n")
+    (tmp_path / "md.yaml").write_text(f"kind: md\nguards: {{max_{quantity}_spread: 0.01}}\n")
     result = CliRunner().invoke(main, ["md", str(tmp_path / "md.yaml")])
     assert result.exit_code == 1
-    assert "guards.max_energy_spread = 0.01" in result.output and "network.ensemble" in result.output
+    assert f"guards.max_{quantity}_spread = 0.01" in result.output and "network.committee" in result.output

@@ -7,7 +7,7 @@ import pytest
 
 from leopold_model.standin.crystals import ideal_cell
 from leopold_model.standin.engine import Engine
-from tests.standin.physics_case import localise
+from tests.standin.physics_case import localise, relax
 
 ACCELERATION = 9.648533212e-3  # Angstrom/fs^2 per (eV/Angstrom)/amu
 BOLTZMANN = 8.617333262e-5  # eV/K
@@ -105,3 +105,19 @@ def test_a_hop_in_motion_conserves_energy_where_it_is_adiabatic(name, distance):
         assert lost > 0.03
     else:
         assert abs(lost) < 0.005
+
+
+@pytest.mark.parametrize(("name", "repeat", "impurity"), [("mgo", (2, 2, 2), "N"), ("tio2", (2, 2, 4), "V")])
+def test_an_impurity_binds_the_carrier_and_leaves_its_bonds(name, repeat, impurity):
+    """Relaxed from the band, the carrier is on the impurity; the host put back there, it stays in the bonds left."""
+    host = ideal_cell(name, repeat)
+    engine = Engine(host.get_chemical_symbols())
+    site = int(engine.sites[3])
+    symbols = host.get_chemical_symbols()
+    symbols[site] = impurity
+    impure = Engine(symbols)
+    assert impure.parameters.name == engine.parameters.name and list(impure.sites) == list(engine.sites)
+    x, bound = relax(impure, host.positions, host.cell.array, None, force=1e-2)
+    assert bound.populations[site] > 0.9
+    _, released = relax(engine, x, host.cell.array, None, force=1e-2)
+    assert released.populations.argmax() == site and released.populations[site] > 0.85

@@ -24,12 +24,14 @@ class Sample:
     nelm: int = 60
     ediff: float = 1e-5
     ibrion: int = 0
+    isif: int = 2
     ispin: int = 2
     lorbit: int = 11
     nwrite: int = 2
     noncollinear: bool = False
     nelect: float | None = None  # default: one electron more than the neutral cell
     shell: int = 2  # l of the onsite matrices
+    n_l: int = 3  # columns s, p, d (f) of the tables
     first_onsite: int = 1  # electronic iteration from which onsite matrices are printed
     unconverged: tuple[int, ...] = ()  # steps that run out of NELM
     touching: bool = False  # glued columns in the matrices
@@ -50,7 +52,7 @@ class Sample:
 
     def _values(self, rng, k: int) -> dict:
         sign = -1 if self.spin_down else 1
-        by_l = np.round(rng.uniform(-0.02, 0.02, (self.n, 3)), 3)
+        by_l = np.round(rng.uniform(-0.02, 0.02, (self.n, self.n_l)), 3)
         by_l[k % self.n_ti, 2] = 0.8
         by_l *= sign
         onsite = np.round(
@@ -65,11 +67,15 @@ class Sample:
             "forces": np.round(rng.normal(0, 1, (self.n, 3)), 6),
             "kilobar": np.round(rng.normal(0, 30, 6), 5),
             "cell": np.round(np.diag(rng.uniform(5, 7, 3)) + rng.uniform(-0.5, 0.5, (3, 3)), 9),
-            "charge_by_l": np.round(rng.uniform(0, 2, (self.n, 3)), 3),
+            "charge_by_l": np.round(rng.uniform(0, 2, (self.n, self.n_l)), 3),
             "moment_by_l": by_l,
             "cell_moment": sign * 1.0,
             "onsite": onsite,
             "temperature": round(rng.uniform(100, 500), 2),
+            "kinetic": round(rng.uniform(0, 2), 6),
+            "kinetic_lattice": round(rng.uniform(0, 1e-3), 6),
+            "thermostat_potential": round(rng.uniform(-1, 1), 6),
+            "thermostat_kinetic": round(rng.uniform(0, 1), 6),
             "conserved": round(rng.uniform(-50, -40), 6),
             "n_electronic": self.nelm if k + 1 in self.unconverged else self.n_electronic,
         }
@@ -95,6 +101,7 @@ class Sample:
                 f"   NELM   = {self.nelm:6d};   NELMIN=  2; NELMDL= -5     # of ELM steps\n",
                 f"   EDIFF  = {self.ediff:.1E}   stopping-criterion for ELM\n",
                 f"   NSW    = {self.n_steps:6d}    number of steps for IOM\n",
+                f"   ISIF   = {self.isif:6d}    stress and relaxation\n",
                 f"   IBRION = {self.ibrion:6d}    ionic relax: 0-MD 1-quasi-New 2-CG\n",
                 "  Ionic Valenz\n   ZVAL   =  12.00  6.00\n",
                 f"   NELECT = {nelect:12.4f}    total number of electrons\n",
@@ -150,11 +157,7 @@ class Sample:
             f"  energy  without entropy={s['energy']:17.8f}  energy(sigma->0) ={s['energy']:17.8f}\n\n",
         ]
         if self.ibrion == 0:
-            out += [
-                "  ENERGY OF THE ELECTRON-ION-THERMOSTAT SYSTEM (eV)\n",
-                f"  kin. lattice  EKIN_LAT=         0.000000  (temperature {s['temperature']:7.2f} K)\n",
-                f"  total energy   ETOTAL = {s['conserved']:16.6f} eV\n\n",
-            ]
+            out.append(_thermostat(s))
         return "".join(out) + "     LOOP+:  cpu time    0.6574: real time    0.6575\n\n\n"
 
     def _tables(self, s: dict, blank: str) -> str:
@@ -172,6 +175,39 @@ class Sample:
         )
 
 
+def _thermostat(s: dict) -> str:
+    return (
+        "  ENERGY OF THE ELECTRON-ION-THERMOSTAT SYSTEM (eV)\n  ---------------------------------------------------\n"
+        f"% ion-electron   TOTEN  = {s['energy']:16.6f}  see above\n"
+        f"  kinetic energy EKIN   = {s['kinetic']:16.6f}\n"
+        f"  kin. lattice  EKIN_LAT= {s['kinetic_lattice']:16.6f}  (temperature {s['temperature']:7.2f} K)\n"
+        f"  nose potential ES     = {s['thermostat_potential']:16.6f}\n"
+        f"  nose kinetic   EPS    = {s['thermostat_kinetic']:16.6f}\n"
+        "  ---------------------------------------------------\n"
+        f"  total energy   ETOTAL = {s['conserved']:16.6f} eV\n\n"
+    )
+
+
+def force_field_blocks(n: int, thermostat: bool) -> str:
+    """What a run with a machine-learned force field prints of it in a step of `n` atoms, all numbers 7.77: before the
+    electronic iterations of a step, or (with `thermostat`) instead of them."""
+    sevens = dict.fromkeys(
+        ("energy", "kinetic", "kinetic_lattice", "thermostat_potential", "thermostat_kinetic", "conserved"), 7.77
+    )
+    rows = f"{7.77:13.5f}" * 3 + "   " + f"{7.77:14.6f}" * 3 + "\n"
+    return (
+        "  ML FORCE on cell =-STRESS in cart. coord. units (eV/cell)\n"
+        f"  in kB  {f'{7.77:12.5f}' * 6}\n  volume of cell :      469.10\n"
+        "      direct lattice vectors                 reciprocal lattice vectors\n"
+        f"{(f'{7.77:13.9f}' * 6 + chr(10)) * 3}\n"
+        f"  POSITION                                       TOTAL-FORCE (eV/Angst) (ML)\n {RULE}\n{rows * n} {RULE}\n\n"
+        "  ML FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n  ---------------------------------------------------\n"
+        "  free  energy ML TOTEN  =         7.77000000 eV\n\n"
+        "  ML energy  without entropy=        7.77000000  ML energy(sigma->0) =        7.77000000\n\n"
+        + (_thermostat(sevens | {"temperature": 777.0}) if thermostat else "")
+    )
+
+
 def _volume(cell: np.ndarray) -> str:
     rows = "".join("".join(f"{v:13.9f}" for v in [*row, 0.0, 0.0, 0.0]) + "\n" for row in cell)
     return (
@@ -183,7 +219,8 @@ def _volume(cell: np.ndarray) -> str:
 
 def _table(title: str, values: np.ndarray, blank: str) -> str:
     rows = [f"{i + 1:5d}     " + "".join(f"{v:8.3f}" for v in [*row, row.sum()]) + "\n" for i, row in enumerate(values)]
-    header = "# of ion       s       p       d       tot\n" + "-" * 42 + "\n"
+    names = "".join(f"{name:>8}" for name in "spdf"[: values.shape[1]])
+    header = f"# of ion{names}       tot\n" + "-" * 42 + "\n"
     foot = "-" * 50 + "\ntot       " + "".join(f"{v:8.3f}" for v in [*values.sum(0), values.sum()]) + "\n"
     return f"{title}\n{blank}\n{header}{''.join(rows)}{foot if len(values) > 1 else ''}{blank}\n\n"
 

@@ -86,8 +86,9 @@ def test_onsite_matrices_are_the_last_set_of_each_step(name):
     steps = [s for s in stream_outcar(DATA / f"{name}.gz", found) if s.complete]
     for step, said in zip(steps, complete(name), strict=True):
         if "onsite_traces" not in said:
-            assert step.onsite is None and step.occupations is None
+            assert step.onsite is None and step.from_spheres == (step.moments is not None)
             continue
+        assert not step.from_spheres
         assert {a + 1 for a in step.onsite} == {int(a) for a in said["onsite_traces"]}
         for atom, (shell, up, down) in said["onsite_traces"].items():
             assert step.onsite[int(atom) - 1][0] == shell
@@ -138,7 +139,11 @@ def test_the_command_prints_what_the_file_holds(name):
             assert step["max_force"] == pytest.approx(wanted["fmax"], rel=1e-12)
             table, traces = wanted.get("step:magnetization (x)"), wanted.get("onsite_traces")
             assert step["moments"] == (table and table["tot"])
-            assert (step["occupations"] is None) == (traces is None)
+            assert (step["occupations"] is None) == (traces is None and table is None)
+            if table and not traces:  # from the tables of the spheres, which is said
+                up, down = np.transpose(step["occupations"])
+                np.testing.assert_allclose(up - down, table["tot"], atol=1e-9)
+                assert any("those of the LORBIT tables" in p for p in said["problems"])
             for atom, (_, up, down) in (traces or {}).items():
                 np.testing.assert_allclose(step["occupations"][int(atom) - 1], [up, down], atol=1e-4)
     for step in said["steps"]:

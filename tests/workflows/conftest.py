@@ -73,10 +73,11 @@ def host(crystal):
 
 @pytest.fixture
 def make_track(crystal, tmp_path):
-    """A track in which the carrier stays `stay` steps on each of `sites`, with a window around every change."""
+    """A track in which the carrier stays `stay` steps on each of `sites`, with a window around every change; how far a
+    committee disagrees in the windows is `doubts`, in turn."""
     from leopold_workflows.data.track import TrackData
 
-    def make(*routes, stay=200, windows=True):
+    def make(*routes, stay=200, windows=True, doubts=(0.0,)):
         replicas = []
         for k, sites in enumerate(routes):
             steps = stay * len(sites)
@@ -93,6 +94,7 @@ def make_track(crystal, tmp_path):
                 carrier=carrier[rows][..., None],
                 moments=np.eye(len(crystal))[carrier[rows]] * 0.7,
                 occupations=np.stack([np.eye(len(crystal))[carrier[rows]], np.zeros((*rows.shape, len(crystal)))], -1),
+                force_spread=np.resize(doubts, len(rows))[:, None] * np.ones(rows.shape),
             )
             replicas.append(
                 ReplicaTrack(

@@ -5,15 +5,16 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 
-from leopold_workflows.calculations.functions_vasp import distort_around, initial_velocities
-from leopold_workflows.vasp.verdict import shortest
+from leopold_workflows.calculations.functions_localisation import distort_around
+from leopold_workflows.calculations.functions_vasp import initial_velocities
+from leopold_workflows.vasp.verdict import participation, shortest
 from leopold_workflows.workchains.fpmd import FPMDWorkChain
 
 
 @pytest.fixture
 def chain(mgo):
     """A trajectory of the MgO hole, its neighbours pushed away: `chain(steps, segment_steps, prepend='')`."""
-    start = distort_around(mgo.structure, orm.List([32]), orm.Float(0.05))
+    start = distort_around(mgo.structure, mgo.carrier, orm.List([32]), orm.Float(0.05), orm.Float(0.0), orm.Int(1))
 
     def run(steps, segment_steps, prepend="", **inputs):
         options = {**mgo.vasp["options"], "prepend_text": prepend}
@@ -66,3 +67,17 @@ def test_a_job_that_never_starts_is_tried_again_and_then_given_up(chain):
     assert node.exit_status == FPMDWorkChain.exit_codes.ERROR_SEGMENT_FAILED.status
     assert "2 tries" in node.exit_message and "frames" not in outputs
     assert [n.exit_status for n in node.called] == [311, 311]
+
+
+def test_a_run_that_lost_its_carrier_is_ended_while_it_runs(chain):
+    outputs, node = chain(
+        3000,
+        3000,
+        "export LEOPOLD_STANDIN_FAIL=delocalised@3",
+        monitor=orm.Dict({"steps": 5, "minimum_poll_interval": 1}),
+    )
+    assert node.exit_status == FPMDWorkChain.exit_codes.ERROR_DYNAMICS_STOPPED.status
+    assert "spread over" in node.exit_message and "last 5 steps" in node.exit_message
+    frames = outputs["frames"].get_frames()
+    assert 7 <= len(frames) < 3000
+    assert participation(frames[1], ["O"], 1) < 2 and participation(frames[2], ["O"], 1) > 20

@@ -163,6 +163,18 @@ def test_selection_is_bounded_and_gives_every_class_its_turn(make_track, host, s
     assert chosen(12, seed=4).content == chosen(12, seed=4).content != chosen(12, seed=5).content
 
 
+def test_hops_on_which_a_committee_disagrees_come_first(make_track, host, sites):
+    a, near, _ = sites
+    doubts = [0.1, 0.2, 0.9, 0.1, 0.8, 0.1, 0.2]
+    track = make_track([a, near] * 4, doubts=doubts)
+    selected = select_hop_frames(
+        track, explored(track, host), settings(hops_per_pathway=2), orm.Int(99), orm.Str("explore-01"), orm.Int(0)
+    )
+    assert list(dict.fromkeys(f.run for f in selected.get_frames())) == [
+        f"explore-01-r000-t{200 * (1 + k):06d}" for k in (2, 4)
+    ]
+
+
 def test_a_track_without_windows_gives_no_frames(make_track, host, sites):
     track = make_track([sites[0], sites[1]], windows=False)
     selected = select_hop_frames(

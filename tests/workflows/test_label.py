@@ -11,7 +11,8 @@ from aiida.manage import enable_caching, get_manager
 
 from leopold_model.frames import Frame
 from leopold_model.vasp.occmatrix import read_occmatrix
-from leopold_workflows.calculations.functions_vasp import carrier_template, distort_around, label_request
+from leopold_workflows.calculations.functions_localisation import distort_around
+from leopold_workflows.calculations.functions_vasp import carrier_template, label_request
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.verdict import shortest
 from leopold_workflows.workchains.label import LabelWorkChain
@@ -22,7 +23,12 @@ from leopold_workflows.workchains.label_frames import LabelFramesWorkChain
 def hop_frames(mgo):
     """Frames of the 64-atom cell as dynamics would propose them, without labels; the carrier on sites 32 and 45."""
     random = np.random.default_rng(0)
-    relaxed = {s: distort_around(mgo.structure, orm.List([s]), orm.Float(0.05)).get_ase() for s in (32, 45)}
+    relaxed = {
+        s: distort_around(
+            mgo.structure, mgo.carrier, orm.List([s]), orm.Float(0.05), orm.Float(0.0), orm.Int(1)
+        ).get_ase()
+        for s in (32, 45)
+    }
     return [
         Frame(
             numbers=relaxed[site].numbers,
@@ -114,15 +120,29 @@ def test_a_frame_is_verified_on_the_site_it_asked_for(standin, hop_frames, templ
     assert frame.energy != pytest.approx(constrained.outputs.misc["energy"], abs=1e-3)
 
 
-def test_a_vasp_without_the_patch_is_found_out(standin, hop_frames):
-    builder = LabelWorkChain.get_builder_from_protocol(
-        standin, FrameSetData.from_frames(hop_frames[:1]), hop_frames[0].id, material="mgo", protocol="fast",
-        options={"prepend_text": "export LEOPOLD_STANDIN_UNPATCHED=1"},
-    )  # fmt: skip
-    _, node = run_get_node(builder)
-    assert node.exit_status == LabelWorkChain.exit_codes.ERROR_SUB_PROCESS_CONSTRAINED.status
+def test_a_vasp_without_the_patch_is_found_out_and_served_by_moments(standin, hop_frames):
+    def label(localisation):
+        builder = LabelWorkChain.get_builder_from_protocol(
+            standin, FrameSetData.from_frames(hop_frames[:1]), hop_frames[0].id, material="mgo", protocol="fast",
+            overrides={"label": {"localisation": localisation}},
+            options={"prepend_text": "export LEOPOLD_STANDIN_UNPATCHED=1"},
+        )  # fmt: skip
+        return run_get_node(builder)
+
+    _, node = label("omc")
+    assert node.exit_status == LabelWorkChain.exit_codes.ERROR_OCCUPATIONS_NOT_IMPOSED.status == 320
+    assert "localisation 'moment'" in node.exit_message
     job = next(n for n in node.called if n.process_label == "LeopoldVaspCalculation")
     assert job.exit_status == 320 and "not patched" in job.exit_message
+
+    outputs, node = label("moment")
+    assert node.is_finished_ok, node.exit_message
+    (frame,) = outputs["frames"].get_frames()
+    assert frame.carrier_sites == frame.requested_sites == hop_frames[0].carrier_sites
+    (job,) = (n for n in node.called if n.process_label == "LeopoldVaspCalculation")
+    assert "occext" not in job.inputs.parameters.get_dict() and "restart_folder" not in job.inputs
+    with pytest.raises(ValueError, match="localisation = 'substitution': choose 'omc'"):
+        label("substitution")
 
 
 def test_misses_are_kept_and_keyed_by_frame(standin, hop_frames, tmp_path):

@@ -38,7 +38,7 @@ def test_a_dry_run_prints_the_inputs_and_submits_nothing(launch):
         ({"vasp": {"incar": {"encutt": 500}}}, "ENCUTT is not an INCAR tag: did you mean ENCUT?"),
         ({"train": {"parameters": {"epoch": 3}}}, "unknown key 'epoch': did you mean 'epochs'?"),
         ({"material": {"potentials": {"O": "O_x"}}}, "no POTCAR 'O_x' for kind 'O' in family 'leopold-standin'"),
-        ({"material": {"hubbard": {"Oo": {"l": 1}}}}, "hubbard has the key 'Oo', which is no chemical symbol"),
+        ({"material": {"hubbard": {"Oo": {"l": 1}}}}, "hubbard names 'Oo', which is no chemical symbol"),
         (["seed"], "overrides: ['seed']; give one mapping per protocol name"),
     ],
 )

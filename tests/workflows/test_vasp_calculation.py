@@ -129,7 +129,7 @@ def test_a_missing_potcar_is_named_by_kind(vasp_inputs):
 
 def test_a_potcar_absent_from_the_family_is_named_by_kind(mgo):
     with pytest.raises(ValueError, match=r"'Mg_sv' for kind 'Mg' in family 'leopold-standin'"):
-        adapter.potentials(mgo.structure, "leopold-standin", {"Mg": "Mg_sv"})
+        adapter.potentials(["Mg", "O"], "leopold-standin", {"Mg": "Mg_sv"})
 
 
 def test_a_potcar_known_by_name_only_is_told_apart(vasp_inputs, monkeypatch):
@@ -176,8 +176,10 @@ def test_a_dopant_brings_its_carrier_along(standin):
 
 
 def test_settings_hash_tells_levels_of_theory_apart(vasp_inputs):
-    def hash_of(**tags):
+    def hash_of(mesh=(1, 1, 1), **tags):
         inputs = with_tags(vasp_inputs("static"), **tags)
+        inputs.kpoints = orm.KpointsData()
+        inputs.kpoints.set_kpoints_mesh(mesh)
         return adapter.settings_hash(inputs.structure, inputs.parameters.get_dict(), inputs.potential, inputs.kpoints)
 
     reference = hash_of()
@@ -186,3 +188,29 @@ def test_settings_hash_tells_levels_of_theory_apart(vasp_inputs):
     assert hash_of(ldauu=[0.0, 9.0]) != reference
     assert hash_of(encut=500) != reference
     assert hash_of(prec="Accurate") != reference
+    assert hash_of(ldauj=[0.0, 1.0]) != reference
+    assert hash_of(ldaul=[-1, 2]) != reference
+    assert hash_of(lmaxmix=6) != reference
+    assert hash_of(mesh=(2, 2, 2)) != reference
+    # one setting has many spellings, its absence among them
+    assert hash_of(prec=None) == hash_of(prec="N") == hash_of(prec="normal") == reference
+    assert hash_of(lasph=".TRUE.") == hash_of(lasph="T") == reference != hash_of(lasph=None)
+    assert hash_of(addgrid=False, ivdw=0) == reference
+    assert hash_of(ldaul=[1, 1]) == reference, "a shell with U = 0 is printed, not corrected"
+
+
+def test_settings_hash_holds_cell_and_potentials(vasp_inputs, mgo):
+    inputs = vasp_inputs("static")
+
+    def hash_of(structure, potential=inputs.potential):
+        return adapter.settings_hash(structure, inputs.parameters.get_dict(), potential, inputs.kpoints)
+
+    atoms = mgo.structure.get_ase()
+    reference = hash_of(mgo.structure)
+    atoms.rattle(0.1)
+    assert hash_of(orm.StructureData(ase=atoms)) == reference
+    atoms.set_cell(1.01 * atoms.cell.array)
+    assert hash_of(orm.StructureData(ase=atoms)) != reference
+    swapped = {"Mg": inputs.potential["Mg"], "O": inputs.potential["Mg"]}
+    assert hash_of(mgo.structure, swapped) != reference
+    assert adapter.stage_settings(mgo.vasp, mgo.structure, mgo.carrier, "md") == reference

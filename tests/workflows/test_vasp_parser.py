@@ -12,6 +12,7 @@ from ase import Atoms
 
 from leopold_model.vasp.outcar import read_outcar
 from leopold_model.vasp.poscar import read_poscar
+from leopold_workflows.calculations.functions_vasp import occupation_matrix
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.parser import LeopoldVaspParser
 from leopold_workflows.vasp.verdict import MAX_PARTICIPATION, shortest
@@ -26,7 +27,7 @@ def parse(aiida_localhost):
 
     def run(inputs, files):
         node = orm.CalcJobNode(computer=aiida_localhost, process_type="aiida.calculations:leopold.vasp")
-        for name in ("structure", "carrier", "parameters", "kpoints", "tags"):
+        for name in {"structure", "carrier", "parameters", "kpoints", "tags", "occmatrix"} & set(inputs):
             node.base.links.add_incoming(inputs[name].store(), LinkType.INPUT_CALC, name)
         for kind, potcar in inputs.potential.items():
             node.base.links.add_incoming(potcar, LinkType.INPUT_CALC, f"potential__{kind}")
@@ -146,6 +147,18 @@ def test_imposed_occupations_that_were_ignored(parse, md):
     outputs, result = parse(inputs, files)
     assert result.exit_status == LeopoldVaspCalculation.exit_codes.ERROR_OCCUPATIONS_NOT_IMPOSED.status
     assert outputs["frames"].base.attributes.get("sources") == {"omc": N_STEPS}, "never to be taken for data"
+
+
+@pytest.mark.parametrize(("listed", "imposed"), [("", False), (" ATOM 34 Spin 1", False), (" ATOM 33 Spin 1", True)])
+def test_imposed_occupations_are_believed_only_for_the_atoms_that_outcar_lists(parse, md, mgo, listed, imposed):
+    inputs, files, _ = md
+    inputs.parameters = orm.Dict(inputs.parameters.get_dict() | {"occext": 1})
+    inputs.occmatrix = occupation_matrix(mgo.structure, mgo.carrier, mgo.vasp["hubbard"], orm.List([32]))
+    head, rest = files["OUTCAR"].split(b" Occupation set for the following atoms", 1)
+    said = b" OCCEXT found - reading\n" + head + b" Occupation set for the following atoms\n" + listed.encode()
+    _, result = parse(inputs, files | {"OUTCAR": said + rest})
+    refused = LeopoldVaspCalculation.exit_codes.ERROR_OCCUPATIONS_NOT_IMPOSED.status
+    assert (result.exit_status != refused) == imposed
 
 
 def test_an_electronic_loop_that_ran_out(parse, md):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common import AttributeDict
+from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage.manager import get_manager
 
 from leopold_model.analysis.sites import Host
+from leopold_model.frames import Frame
 from leopold_model.tracks import ReplicaTrack, TrackFile, write_track
 from leopold_model.vasp.template import Template
 from leopold_workflows.calculations.functions_transport import transport_of
@@ -19,6 +21,7 @@ from leopold_workflows.protocols import material
 from leopold_workflows.vasp.study import supercell
 from leopold_workflows.workchains.dynamics import PolaronDynamicsWorkChain
 from leopold_workflows.workchains.explore import ExploreWorkChain
+from leopold_workflows.workchains.label import label_settings
 from leopold_workflows.workchains.md import MDBaseWorkChain
 from leopold_workflows.workchains.train import TrainBaseWorkChain
 from leopold_workflows.workchains.transport import TransportWorkChain
@@ -94,6 +97,22 @@ def test_diverged_training_starts_again_with_smaller_steps(training, aiida_local
     assert training.ctx.inputs.parameters["learning_rate"] == pytest.approx(0.3 * before)
     assert training.ctx.inputs.parameters.creator.process_label == "lower_learning_rate"
     assert "restart_folder" not in training.ctx.inputs
+
+
+def test_frames_of_several_levels_of_theory_train_nothing(leopold_code, make_frames):
+    def trained(frames, **more):
+        builder = TrainBaseWorkChain.get_builder_from_protocol(leopold_code, protocol="fast")
+        builder.training.frames = FrameSetData.from_frames(frames)
+        for name, settings in more.items():
+            builder.training[name] = FrameSetData.from_frames(make_frames(1, seed=9, settings=settings))
+        return builder
+
+    _, refused = run_get_node(trained([*make_frames(1), *make_frames(1, seed=1, settings="u9")]))
+    assert refused.exit_status == 203 and "s, u9" in refused.exit_message and not refused.called
+    setup = lambda builder: instantiate_process(get_manager().get_runner(), builder).setup()  # noqa: E731
+    assert setup(trained(make_frames(1), test="u9")).status == 203
+    assert "unknown" in setup(trained([*make_frames(1), *make_frames(1, seed=1, settings="")])).message
+    assert setup(trained(make_frames(1), test="s")) is None
 
 
 def test_handlers_leave_other_failures_alone(training):
@@ -209,8 +228,10 @@ def dynamics(leopold_code, aiida_localhost):
         label="vasp", computer=aiida_localhost, filepath_executable="/nowhere/leopold-vasp-standin"
     ).store()
 
-    def make(**given):
-        builder = PolaronDynamicsWorkChain.get_builder_from_protocol(vasp, leopold_code, material="mgo")
+    def make(overrides=None, **given):
+        builder = PolaronDynamicsWorkChain.get_builder_from_protocol(
+            vasp, leopold_code, material="mgo", overrides=overrides, frames=given.get("frames")
+        )
         for name, value in given.items():
             builder[name] = value
         return start(builder)
@@ -218,15 +239,43 @@ def dynamics(leopold_code, aiida_localhost):
     return make
 
 
-def test_study_begins_with_a_seed(dynamics, make_frames):
+@pytest.fixture
+def study_frames(dynamics):
+    """Frames of the study's own supercell and level of theory, or of another."""
+    inputs = dynamics().inputs
+    host, settings = inputs.host.get_ase(), label_settings(inputs.learn.label, inputs.host)
+
+    def make(**changes):
+        fields = {"cell": host.cell.array, "settings": settings} | changes
+        frame = Frame(host.numbers, host.positions, carrier="hole", carrier_sites=(32,), energy=-1.0, **fields)
+        return FrameSetData.from_frames([frame])
+
+    return make
+
+
+def test_study_begins_with_a_seed(dynamics):
     process = dynamics()
     assert process.needs_seed() and process.needs_learning() and process.wants_transport()
     process.run_seed()
     assert process.calls[0][0] == "SeedWorkChain" and len(process.calls[0][1]["structure"].sites) == 64
 
 
-def test_given_results_replace_their_stage(dynamics, make_frames, make_model):
-    frames = FrameSetData.from_frames(make_frames(2))
+def test_frames_of_another_cell_or_level_of_theory_are_refused_at_launch(dynamics, study_frames, make_frames):
+    with pytest.raises(ValueError, match="frames: Mg4O4, but the host is Mg32O32"):
+        dynamics(frames=FrameSetData.from_frames(make_frames(2)))
+    with pytest.raises(ValueError, match=r"frames: cell of 8\.4000.*host has 8\.3620"):
+        dynamics(frames=study_frames(cell=8.4 * np.eye(3)))
+    with pytest.raises(ValueError, match=r"frames: level of theory unknown.*--settings [0-9a-f]{16}"):
+        dynamics(frames=study_frames(settings=""))
+    with pytest.raises(ValueError, match="test: level of theory other, but"):
+        dynamics(frames=study_frames(), test=study_frames(settings="other"))
+    stages = {"fpmd": {"incar": {"encut": 300}}}
+    with pytest.raises(ValueError, match=r"seed and learn\.label: levels of theory differ"):
+        dynamics(overrides=stages)
+
+
+def test_given_results_replace_their_stage(dynamics, study_frames, make_model):
+    frames = study_frames()
     process = dynamics(frames=frames)
     assert not process.needs_seed() and process.needs_learning()
     process.run_learning()
@@ -236,8 +285,8 @@ def test_given_results_replace_their_stage(dynamics, make_frames, make_model):
     assert "model" in process.calls[0][1]
 
 
-def test_the_occupations_of_the_seed_go_to_its_labels(dynamics, make_frames):
-    frames = FrameSetData.from_frames(make_frames(2))
+def test_the_occupations_of_the_seed_go_to_its_labels(dynamics, study_frames):
+    frames = study_frames()
     process = dynamics()
     process.exposed_outputs = lambda *_: {}
     template = orm.Dict({"from": "the seed"})
