@@ -1,12 +1,12 @@
 """Cost of one step of dynamics: our compiled loop beside an ASE loop around our network, and beside other codes.
 
-    python benchmarks/md.py [--network default fast published] [--dtype float32|float64] [--systems mgo64 tio2_288]
+    python benchmarks/md.py [--network default wide fast published] [--dtype float32|float64] [--systems mgo64 tio2_288]
                             [--json]
 
 CPU time on one thread, minimum over repeats, lists and guards and recording included, compilation left out. `model` is
 the network's evaluation and gradient alone, scanned over a list without padding; `outside` is the part of our step
 spent on anything else. The parameters are random: the cost does not depend on them. The network `published` is the one
-of the published LEOPOLD models and of the jax-md peer, on the same pairs. The other codes are in `md_peers.py`; they
+of the published LEOPOLD models and of the jax-md peer, on the same pairs. The other codes are in `peers.py`; they
 keep their own precision whatever `--dtype` says, and are timed when they are installed.
 """
 
@@ -22,7 +22,6 @@ import json
 import tempfile
 import time
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -33,7 +32,7 @@ from ase.build import bulk
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 from ase.spacegroup import crystal
-from md_peers import PEERS
+from peers import PEERS, installed, package
 
 from leopold_model import published
 from leopold_model.calculator import LeopoldCalculator
@@ -46,21 +45,28 @@ from leopold_model.md_integrators import maxwell_boltzmann
 from leopold_model.md_simulation import Simulation
 from leopold_model.network import Spec, init
 
-NETWORKS = {"default": (5.0, 3, 42, 8), "fast": (4.5, 2, 24, 8)}  # cutoff, layers, scalars, vectors
+# cutoff, layers, scalars, vectors; `default` is what `leopold train` makes unasked, `wide` has the peers' channels
+NETWORKS = {"default": (5.0, 3, 32, 8), "wide": (5.0, 3, 42, 8), "fast": (4.5, 2, 32, 8)}
 PATIENCE = 10.0  # s of CPU time; a peer with a slower step would take over a minute and is left out
 TEMPERATURE = 10.0  # K: the atoms stay where they are, so that every block has the same pairs
 FIXED = {"min_distance": 0.1, "min_approach": 0.0, "max_temperature_factor": 100.0, "min_moment": 0.0}
 
 
-def structures():
-    """MgO 64, TiO2 288 and 2304 atoms, rattled."""
+def crystals():
+    """The cells everything is repeated from."""
     rutile = crystal(
         ["Ti", "O"], [(0, 0, 0), (0.3053, 0.3053, 0)], spacegroup=136, cellpar=[4.594, 4.594, 2.959, 90, 90, 90]
     )
+    return {"mgo": bulk("MgO", "rocksalt", a=4.22, cubic=True), "tio2": rutile}
+
+
+def structures():
+    """MgO 64, TiO2 288 and 2304 atoms, rattled."""
+    cells = crystals()
     made = {
-        "mgo64": bulk("MgO", "rocksalt", a=4.22, cubic=True).repeat(2),
-        "tio2_288": rutile.repeat((4, 3, 4)),
-        "tio2_2304": rutile.repeat((8, 6, 8)),
+        "mgo64": cells["mgo"].repeat(2),
+        "tio2_288": cells["tio2"].repeat((4, 3, 4)),
+        "tio2_2304": cells["tio2"].repeat((8, 6, 8)),
     }
     for atoms in made.values():
         atoms.positions += np.random.default_rng(0).normal(scale=0.05, size=atoms.positions.shape)
@@ -148,14 +154,6 @@ def other_codes(atoms):
         steps = max(1, min(20, int(0.5 / first)))
         calls[name] = (partial(repeat, step, steps), steps)
     return calls
-
-
-def installed(peer: str) -> bool:
-    return find_spec(package(peer).replace("-", "_")) is not None
-
-
-def package(peer: str) -> str:
-    return peer.split()[0]
 
 
 def repeat(step, steps: int) -> None:

@@ -28,6 +28,7 @@ from leopold_model.network import member, n_members
 
 UNITS = {"energy": "eV", "energy_per_atom": "eV", "forces": "eV/Angstrom", "occupations": "e", "moments": "mu_B"}
 PAIR_GRID = 512
+PAIRS_AT_ONCE = 2**16  # of a batch of several frames, so that memory is bounded by the largest frame
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,14 @@ def predict_buckets(
     several = spreads and n_members(model.spec) > 1
     for data, members in groups:
         data = jax.tree.map(np.asarray, data)
-        for start in range(0, len(members), batch_size):
+        together = max(1, min(batch_size, PAIRS_AT_ONCE // data.senders.shape[1]))
+        for start in range(0, len(members), together):
             # the last batch repeats its first row, so that every batch has one shape
-            rows = np.minimum(np.arange(start, start + batch_size), len(members) - 1)
+            rows = np.minimum(np.arange(start, start + together), len(members) - 1)
             batch = _batch(data, rows)
             energy, forces, virial, occupations = (np.asarray(x) for x in _predict(model.params, model.spec, batch))
             spreads_of = _calibrated(model, batch) if several else None
-            for b, k in enumerate(members[start : start + batch_size]):
+            for b, k in enumerate(members[start : start + together]):
                 f = frames[k]
                 reference = model.reference_energy(model.species_index(f.numbers))
                 volume = abs(np.linalg.det(f.cell))

@@ -44,12 +44,12 @@ class State(NamedTuple):
 
 class Candidates(NamedTuple):
     """Pairs closer than cutoff + skin at `origin` (n, 3): `senders`, `receivers` (C,), `shifts` (C, 3) Angstrom,
-    `usual` (C,) Angstrom the distance that couple of species keeps."""
+    `closeness` (C,) 1/Angstrom^2, one over the square of the distance that couple of species keeps."""
 
     senders: Array
     receivers: Array
     shifts: Array
-    usual: Array
+    closeness: Array
     origin: Array
     skin: Array
 
@@ -109,7 +109,8 @@ def candidates(positions, cell, pbc, cutoff: float, skin: float, species, usual:
     order = np.lexsort((*shift.T[::-1], j, i))
     translation = shift[order].astype(float) @ np.asarray(cell, dtype=float)
     i, j = i[order].astype(np.int32), j[order].astype(np.int32)
-    return Candidates(i, j, translation, usual[species[i], species[j]], np.array(positions), np.float64(skin))
+    closeness = usual[species[i], species[j]] ** -2
+    return Candidates(i, j, translation, closeness, np.array(positions), np.float64(skin))
 
 
 def padded(found: Candidates, capacity: int, cutoff: float) -> Candidates:
@@ -121,7 +122,7 @@ def padded(found: Candidates, capacity: int, cutoff: float) -> Candidates:
         senders=np.concatenate([found.senders, zeros]),
         receivers=np.concatenate([found.receivers, zeros]),
         shifts=np.concatenate([found.shifts, far]),
-        usual=np.concatenate([found.usual, np.ones(extra)]),
+        closeness=np.concatenate([found.closeness, np.ones(extra)]),
     )
 
 
@@ -272,4 +273,4 @@ def _inside(positions, listed: Candidates, cutoff: float, capacity: int, dtype, 
     pick = jax.lax.optimization_barrier(pick)
     mask = jnp.arange(capacity) < count
     pairs = vectors[pick], listed.senders[pick], listed.receivers[pick], mask
-    return pairs, count, jnp.sqrt(square.min()), jnp.sqrt((square / listed.usual**2).min())
+    return pairs, count, jnp.sqrt(square.min()), jnp.sqrt((square * listed.closeness).min())

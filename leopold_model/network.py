@@ -25,12 +25,11 @@ import numpy as np
 from flax import struct
 
 from leopold_model import published
+from leopold_model.neighbour_sum import IN_BOUNDS, columns_of, neighbour_sum
 from leopold_model.radial import bessel, covalent_onset, repulsion
 
 # dynamics accumulates in float64 around a float32 model, so both must exist; every array here carries its dtype
 jax.config.update("jax_enable_x64", True)
-
-IN_BOUNDS = "promise_in_bounds"  # lists come from `graph` and never point outside; the check costs a tenth
 
 
 @dataclass(frozen=True)
@@ -214,30 +213,30 @@ def evaluate(params, spec: AnySpec, vectors, senders, receivers, edge_mask, spec
 def _layer(p, spec: Spec, basis, unit, senders, receivers, columns, s, v):
     """One convolution with self-connection and gate; v None stands for zero vectors (first layer)."""
     S, V, n = spec.scalars, spec.vectors, s.shape[0]
-    vector_out = "down1" in p
-    weights = _radial(p["radial"], basis)  # the same both ways along a pair
-    used = S if v is None else S + V
-    a, b = s @ p["up0"], None if v is None else v @ p["up1"]
+    vector_in, vector_out = v is not None, "down1" in p
+    paths = S, V * vector_in, V * vector_out, V * (vector_in and vector_out)
+    a, b = s @ p["up0"], v @ p["up1"] if vector_in else None
 
-    def messages(source, y):
+    def messages(basis, unit, senders, receivers):
+        weights = columns_of(_radial(p["radial"], basis), *paths)  # the same both ways along a pair
+        return sent(weights, unit, senders), sent(weights, -unit, receivers)
+
+    def sent(weights, y, source):
         """What the atoms `source` (P,) send along the directions `y` (P, 3)."""
-        sent = a.at[source].get(mode=IN_BOUNDS)
-        parts = [sent[:, :S] * weights[:, :S]]  # 0e x 0e -> 0e
-        if b is not None:
-            vector = b.at[source].get(mode=IN_BOUNDS)
-            along = sum(vector[:, k, :V] * y[:, k, None] for k in range(3))
-            parts.append(along * weights[:, S:used])  # 1o x 1o -> 0e
+        scalar, turned = columns_of(a.at[source].get(mode=IN_BOUNDS), S, V * vector_out)
+        parts = [scalar * weights[0]]  # 0e x 0e -> 0e
+        if vector_in:
+            along, through = columns_of(b.at[source].get(mode=IN_BOUNDS), V, V * vector_out)
+            parts.append((along * y[:, :, None]).sum(axis=1) * weights[1])  # 1o x 1o -> 0e
         if vector_out:
-            new = (sent[:, S:] * weights[:, used : used + V])[:, None, :] * y[:, :, None]  # 0e x 1o -> 1o
-            if b is not None:
-                new = new + vector[:, :, V:] * weights[:, None, used + V :]  # 1o x 0e -> 1o
+            new = (turned * weights[2])[:, None, :] * y[:, :, None]  # 0e x 1o -> 1o
+            if vector_in:
+                new = new + through * weights[3][:, None, :]  # 1o x 0e -> 1o
             parts.append(new.reshape(-1, 3 * V))
         return jnp.concatenate(parts, axis=1)
 
-    gathered = jnp.zeros((n, used + 3 * V * vector_out), s.dtype)
-    gathered = gathered.at[receivers].add(messages(senders, unit), mode=IN_BOUNDS)
-    gathered = gathered.at[senders].add(messages(receivers, -unit), mode=IN_BOUNDS)
-    gathered = gathered / spec.mean_neighbours**0.5
+    used = S + V * vector_in
+    gathered = neighbour_sum(messages, basis, unit, senders, receivers, n) / spec.mean_neighbours**0.5
 
     scalars, vectors = gathered[:, :used], None
     if vector_out:
@@ -248,7 +247,7 @@ def _layer(p, spec: Spec, basis, unit, senders, receivers, columns, s, v):
     if not vector_out:
         return jax.nn.silu(out), None
     new = vectors @ p["down1"]
-    if v is not None:
+    if vector_in:
         new = new + jnp.einsum("nz,nkc,zcd->nkd", columns, v, p["self1"])
     return jax.nn.silu(out[:, :S]), new * jax.nn.sigmoid(out[:, S:])[:, None, :]
 

@@ -19,9 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from leopold_model.neighbour_sum import IN_BOUNDS, columns_of, neighbour_sum
+from leopold_model.radial import sine
+
 # 1 / sqrt of the mean of swish(x)^2 over normal x, from the million random numbers the published code drew for it
 SWISH = 1.6765620560798837
-IN_BOUNDS = "promise_in_bounds"
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def atomic_outputs(params, spec: PublishedSpec, vectors, senders, receivers, edg
     vectors = jnp.where(edge_mask[:, None], vectors, jnp.asarray([spec.cutoff, 0, 0], vectors.dtype)).astype(dtype)
     distance = jnp.sqrt(jnp.sum(vectors**2, axis=1))
     unit = vectors / distance[:, None]
-    waves = jnp.sin(distance[:, None] * (params["frequencies"] / spec.cutoff))
+    waves = sine(distance[:, None] * (params["frequencies"] / (np.pi * spec.cutoff)))
     basis = waves * (envelope(distance, spec.onset, spec.cutoff) / distance)[:, None]
 
     one_hot = jax.nn.one_hot(species, len(spec.elements), dtype=dtype)
@@ -118,38 +120,48 @@ def envelope(distance, onset: float, cutoff: float):
 def _layer(p, spec: PublishedSpec, basis, unit, senders, receivers, columns, s, v):
     """One convolution with self-connection and gate; v None stands for zero vectors (first layer)."""
     S, V, n = spec.scalars, spec.vectors, s.shape[0]
-    vector_out = "down1" in p
-    used = S if v is None else S + V
-    through = S if v is None else S + 2 * V
-    weights = basis
-    for matrix in p["radial"][:-1]:
-        weights = jax.nn.silu(weights @ matrix)
-    weights = weights @ p["radial"][-1]  # of every path and channel, the same both ways along a pair
-    a, b = s @ p["up0"], None if v is None else v @ p["up1"]
+    vector_in, vector_out = v is not None, "down1" in p
+    both = V * (vector_in and vector_out)
+    paths = S, V * vector_in, S * vector_out, both, both
+    a, b = s @ p["up0"], v @ p["up1"] if vector_in else None
 
-    def messages(source, y):
-        """What the atoms `source` (P,) send along the directions `y` (P, 3)."""
-        sent = a.at[source].get(mode=IN_BOUNDS)
-        parts = [sent * weights[:, :S]]  # 0e x 0e -> 0e
-        if b is not None:
+    def messages(basis, unit, senders, receivers):
+        weights = columns_of(_radial(p["radial"], basis), *paths)  # the same both ways along a pair
+        return sent(weights, unit, senders), sent(weights, -unit, receivers)
+
+    def sent(weights, y, source):
+        """What the atoms `source` (P,) send along the directions `y` (P, 3).
+
+        `down1` is linear and would come after the sum over neighbours; before it, a message has half the columns.
+        """
+        scalar = a.at[source].get(mode=IN_BOUNDS)
+        parts = [scalar * weights[0]]  # 0e x 0e -> 0e
+        if vector_in:
             vector = b.at[source].get(mode=IN_BOUNDS)
-            parts.append((vector * y[:, :, None]).sum(axis=1) * weights[:, S:used])  # 1e x 1e -> 0e
+            parts.append((vector * y[:, :, None]).sum(axis=1) * weights[1])  # 1e x 1e -> 0e
         if vector_out:
-            new = [(sent * weights[:, used : used + S])[:, None, :] * y[:, :, None]]  # 0e x 1e -> 1e
-            if b is not None:
-                new.append(vector * weights[:, None, used + S : used + S + V])  # 1e x 0e -> 1e
-                new.append(jnp.cross(vector, y[:, :, None], axis=1) * weights[:, None, used + S + V :])  # 1e x 1e -> 1e
-            parts.append(jnp.concatenate(new, axis=2).reshape(-1, 3 * through))
+            new = ((scalar * weights[2]) @ p["down1"][:S])[:, None, :] * y[:, :, None]  # 0e x 1e -> 1e
+            if vector_in:
+                through = vector * weights[3][:, None, :]  # 1e x 0e -> 1e
+                cross = jnp.cross(vector, y[:, :, None], axis=1) * weights[4][:, None, :]  # 1e x 1e -> 1e
+                new = new + jnp.concatenate([through, cross], axis=2) @ p["down1"][S:]
+            parts.append(new.reshape(-1, 3 * V))
         return jnp.concatenate(parts, axis=1)
 
-    gathered = jnp.zeros((n, used + 3 * through * vector_out), s.dtype)
-    gathered = gathered.at[receivers].add(messages(senders, unit), mode=IN_BOUNDS)
-    gathered = gathered.at[senders].add(messages(receivers, -unit), mode=IN_BOUNDS)
+    used = S + V * vector_in
+    gathered = neighbour_sum(messages, basis, unit, senders, receivers, n)
     out = gathered[:, :used] @ p["down0"] + jnp.einsum("nz,nc,zcd->nd", columns, s, p["self0"])
     scalars = SWISH * jax.nn.silu(out[:, :S])
     if not vector_out:
         return scalars, None
-    new = gathered[:, used:].reshape(n, 3, through) @ p["down1"]
-    if v is not None:
+    new = gathered[:, used:].reshape(n, 3, V)
+    if vector_in:
         new = new + jnp.einsum("nz,nkc,zcd->nkd", columns, v, p["self1"])
     return scalars, new * (SWISH * jax.nn.silu(out[:, S:]))[:, None, :]
+
+
+def _radial(matrices, basis):
+    """Weights of every path and channel, (P, paths)."""
+    for matrix in matrices[:-1]:
+        basis = jax.nn.silu(basis @ matrix)
+    return basis @ matrices[-1]

@@ -1,13 +1,15 @@
-"""Other codes doing the work of one step, for `md.py`: each function takes the atoms and returns a call that does it.
+"""Other codes with networks of one size, and what each does for one step of dynamics (`md.py`).
 
 A name begins with the package to install. All networks are NequIP's, of the size of the published LEOPOLD models: 42
 scalars and 8 vectors, edges up to l = 1, 3 layers, cutoff 5 Angstrom; random parameters. Peers are flattered where
 they cannot be equal: none predicts occupations, none records, and only the jax-md loop finds its neighbours and moves.
+How they are trained is in `train_peers.py`.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +21,20 @@ RADIAL, NEIGHBOURS = 16, 50.0  # width of two hidden radial layers; what sums ov
 TEMPERATURE = 10.0  # K
 
 
-def jax_md_loop(atoms, dtype: str):
-    """The loop of the published LEOPOLD code: one compiled step with a new list over all N^2 pairs, driven from Python.
+def package(peer: str) -> str:
+    return peer.split()[0]
 
-    There the site with the largest moment gets the carrier; a component of the forces stands in for the moments here.
+
+def installed(peer: str) -> bool:
+    return find_spec(package(peer).replace("-", "_")) is not None
+
+
+def jax_md_network(atoms, dtype: str):
+    """Of a crystal: shift, list maker, energy(params, positions, neighbours, atoms=columns), params, columns (n, C).
+
+    Positions are fractional; the charge state is the last column, as in the published code.
     """
-    from jax_md import energy, quantity, simulate, space
+    from jax_md import energy, space
     from jax_md.nn import nequip
 
     config = nequip.default_config()
@@ -33,20 +43,31 @@ def jax_md_loop(atoms, dtype: str):
         radial_net_n_hidden=RADIAL, n_neighbors=NEIGHBOURS, scale=0.01, shift=0.0,
     )  # fmt: skip
     elements, species = np.unique(atoms.numbers, return_inverse=True)
-    config.n_elements = len(elements) + 1  # the charge state is one more column
+    config.n_elements = len(elements) + 1
+    columns = jax.nn.one_hot(species, config.n_elements).at[0, -1].set(1)
+    cell = jnp.asarray(atoms.cell.array.T)
+    displacement, shift = space.periodic_general(cell)
+    lists, init_params, network = energy.nequip_neighbor_list(
+        displacement, cell, config, fractional_coordinates=True, disable_cell_list=True
+    )
+    positions = jnp.asarray(atoms.get_scaled_positions())
+    params = init_params(jax.random.PRNGKey(0), positions, lists.allocate(positions), atoms=columns)
+    return shift, lists, network, jax.tree.map(lambda x: x.astype(dtype), params), columns
+
+
+def jax_md_loop(atoms, dtype: str):
+    """The loop of the published LEOPOLD code: one compiled step with a new list over all N^2 pairs, driven from Python.
+
+    There the site with the largest moment gets the carrier; a component of the forces stands in for the moments here.
+    """
+    from jax_md import quantity, simulate
+
     double = partial(jax.enable_x64, dtype == "float64")
 
     with double():
-        columns = jax.nn.one_hot(species, config.n_elements).at[0, -1].set(1)
+        shift, lists, network, params, columns = jax_md_network(atoms, dtype)
         positions = jnp.asarray(atoms.get_scaled_positions())
-        cell = jnp.asarray(atoms.cell.array.T)
-        displacement, shift = space.periodic_general(cell)
-        lists, init_params, network = energy.nequip_neighbor_list(
-            displacement, cell, config, fractional_coordinates=True, disable_cell_list=True
-        )
         neighbours = lists.allocate(positions)
-        params = init_params(jax.random.PRNGKey(0), positions, neighbours, atoms=columns)
-        params = jax.tree.map(lambda x: x.astype(dtype), params)
 
         def potential(positions, columns, **_):
             return network(params, positions, neighbours.update(positions), atoms=columns)
@@ -72,8 +93,8 @@ def jax_md_loop(atoms, dtype: str):
     return step
 
 
-def nequip_forces(atoms):
-    """Energy, forces and stress by nequip in PyTorch, eager, with a given list."""
+def nequip_network(atoms, mode: str = "eager"):
+    """Model in PyTorch and its data of these atoms, list included; `mode` as nequip's `compile_mode`."""
     import torch
     from nequip.data import AtomicDataDict, compute_neighborlist_, from_ase
     from nequip.model import NequIPGNNModel
@@ -83,31 +104,44 @@ def nequip_forces(atoms):
     set_global_state()
     elements, species = np.unique(atoms.get_chemical_symbols(), return_inverse=True)
     model = NequIPGNNModel(
-        seed=0, model_dtype="float32", type_names=elements.tolist(), r_max=CUTOFF, num_layers=LAYERS, l_max=1,
-        parity=False, num_features=[SCALARS, VECTORS], radial_mlp_depth=2, radial_mlp_width=RADIAL,
-        avg_num_neighbors=NEIGHBOURS,
-    ).eval()  # fmt: skip
+        seed=0, model_dtype="float32", compile_mode=mode, type_names=elements.tolist(), r_max=CUTOFF,
+        num_layers=LAYERS, l_max=1, parity=False, num_features=[SCALARS, VECTORS], radial_mlp_depth=2,
+        radial_mlp_width=RADIAL, avg_num_neighbors=NEIGHBOURS,
+    )  # fmt: skip
     data = compute_neighborlist_(from_ase(atoms), CUTOFF)
     data[AtomicDataDict.ATOM_TYPE_KEY] = torch.as_tensor(species)
+    return model, data
 
-    return lambda: model(dict(data))[AtomicDataDict.FORCE_KEY].numpy()
+
+def nequip_forces(atoms):
+    """Energy, forces and stress by nequip in PyTorch, eager, with a given list."""
+    model, data = nequip_network(atoms)
+    model.eval()
+    return lambda: model(dict(data))["forces"].numpy()
+
+
+def nequix_network(atoms):
+    """Model in JAX and its graph of these atoms; call in 32-bit mode."""
+    from nequix.data import atomic_numbers_to_indices, dict_to_graphstuple, preprocess_graph
+    from nequix.model import Nequix
+
+    indices = atomic_numbers_to_indices(sorted(set(atoms.numbers)))
+    graph = dict_to_graphstuple(preprocess_graph(atoms, indices, CUTOFF, targets=False))
+    model = Nequix(
+        jax.random.PRNGKey(0), len(indices), lmax=1, cutoff=CUTOFF, hidden_irreps=f"{SCALARS}x0e + {VECTORS}x1o",
+        n_layers=LAYERS, radial_mlp_size=RADIAL, radial_mlp_layers=2, avg_n_neighbors=NEIGHBOURS,
+    )  # fmt: skip
+    return model, graph
 
 
 def nequix_forces(atoms):
     """Energy, forces and stress by nequix in JAX, compiled, with a given list without padding."""
     import equinox
     import jraph
-    from nequix.data import atomic_numbers_to_indices, dict_to_graphstuple, preprocess_graph
-    from nequix.model import Nequix
 
-    indices = atomic_numbers_to_indices(sorted(set(atoms.numbers)))
-    graph = dict_to_graphstuple(preprocess_graph(atoms, indices, CUTOFF, targets=False))
     with jax.enable_x64(False):
+        model, graph = nequix_network(atoms)
         graph = jraph.pad_with_graphs(graph, len(atoms) + 1, int(graph.n_edge[0]))  # its masks expect a second graph
-        model = Nequix(
-            jax.random.PRNGKey(0), len(indices), lmax=1, cutoff=CUTOFF, hidden_irreps=f"{SCALARS}x0e + {VECTORS}x1o",
-            n_layers=LAYERS, radial_mlp_size=RADIAL, radial_mlp_layers=2, avg_n_neighbors=NEIGHBOURS,
-        )  # fmt: skip
         evaluate = equinox.filter_jit(model)
 
     def step():
