@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Model:
 
     @property
     def calibration(self) -> dict[str, float]:
-        """What the spreads of `energy`, `forces` and `occupations` over the readout heads are to be multiplied by."""
+        """What the spreads of `energy`, `forces` and `occupations` over the members are to be multiplied by."""
         return {"energy": 1.0, "forces": 1.0, "occupations": 1.0} | self.header.get("calibration", {})
 
     @property
@@ -198,12 +198,12 @@ def load_model(path: str | Path) -> Model:
     references = arrays.pop("references").copy()
     params = _unlisted(traverse_util.unflatten_dict({k: jnp.asarray(v) for k, v in arrays.items()}, sep="/"))
     variant = VARIANTS[header["variant"]]
-    known = {f.name for f in fields(variant)}
+    known = {f.name: f.default is MISSING for f in fields(variant)}  # name: whether a file must tell it
     spec: dict = {k: tuple(v) if isinstance(v, list) else v for k, v in header.pop("spec").items()}
-    if set(spec) != known:
-        raise ModelError(
-            f"{path}: architecture keys {sorted(set(spec) ^ known)} do not fit this version: update leopold"
-        )
+    # what an older file does not name has its default
+    unfit = {name for name in set(spec) ^ set(known) if known.get(name, True)}
+    if unfit:
+        raise ModelError(f"{path}: architecture keys {sorted(unfit)} do not fit this version: update leopold")
     for key in ("format", "format_version", "package", "variant"):
         header.pop(key, None)
     return Model(variant(**spec), params, references, header)

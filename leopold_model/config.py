@@ -33,12 +33,15 @@ class NetworkConfig(_Section):
     )
     head_hidden: int = Field(32, ge=1)
     ensemble: int = Field(1, ge=1, description="readout heads of a shallow ensemble")
+    committee: int = Field(1, ge=1, description="networks trained side by side from different random parameters")
 
     @model_validator(mode="after")
     def _of_the_variant(self):
-        stray = {"head_hidden", "ensemble"} & self.model_fields_set
+        stray = {"head_hidden", "ensemble", "committee"} & self.model_fields_set
         if self.variant == "published" and stray:
-            raise ValueError(f"the published variant has one linear head: leave out {', '.join(sorted(stray))}")
+            raise ValueError(
+                f"the published variant is one network of linear heads: leave out {', '.join(sorted(stray))}"
+            )
         return self
 
 
@@ -102,9 +105,9 @@ class GuardConfig(_Section):
         0.6, ge=0, lt=1, description="of the shortest distance of that couple of species in the start frames"
     )
     max_energy_spread: float | None = Field(
-        None, gt=0, description="eV/atom between the readout heads; needs a model with several"
+        None, gt=0, description="eV/atom between the members of an ensemble; needs a model that is one"
     )
-    max_moment_spread: float | None = Field(None, gt=0, description="mu_B between the readout heads, of any atom")
+    max_moment_spread: float | None = Field(None, gt=0, description="mu_B between the members, of any atom")
     min_moment: float = Field(0.1, ge=0, description="largest moment below this for a block: carrier lost")
 
 

@@ -24,6 +24,7 @@ from leopold_model.checkpoint import Model, ModelError, load_model
 from leopold_model.dataset import Bucket, DataError, buckets
 from leopold_model.frames import Frame, FrameError, carrier_sites, read_frames
 from leopold_model.loss import predict
+from leopold_model.network import member, n_members
 
 UNITS = {"energy": "eV", "energy_per_atom": "eV", "forces": "eV/Angstrom", "occupations": "e", "moments": "mu_B"}
 PAIR_GRID = 512
@@ -31,7 +32,7 @@ PAIR_GRID = 512
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations over the readout heads, calibrated: `energy` eV, `forces` (n, 1) eV/Angstrom by component,
+    """Standard deviations over the members, calibrated: `energy` eV, `forces` (n, 1) eV/Angstrom by component,
     `occupations` (n, 2)."""
 
     energy: float
@@ -42,7 +43,7 @@ class Spread:
 @dataclass(frozen=True)
 class Prediction:
     """What the model says about one frame: `energy` eV (references included), `forces` (n, 3), `stress` (3, 3)
-    eV/Angstrom^3, `occupations` (n, 2); `spread` None for a model with one head."""
+    eV/Angstrom^3, `occupations` (n, 2); `spread` None for a model with one member."""
 
     energy: float
     forces: np.ndarray
@@ -63,15 +64,16 @@ def _predict(params, spec, batch: Bucket):
 
 @partial(jax.jit, static_argnums=1)
 def _spreads(params, spec, batch: Bucket):
-    """Standard deviations over the heads of energy (B,), forces (B, n, 1), occupations (B, n, 2)."""
+    """Standard deviations over the members of energy (B,), forces (B, n, 1), occupations (B, n, 2)."""
 
-    def of_head(share):
-        out = predict(params, spec, batch, share)
-        head = jnp.argmax(share)
+    def of_member(k):
+        head = k % spec.ensemble
+        own, alone = member(params, spec, k // spec.ensemble)
+        out = predict(own, alone, batch, jax.nn.one_hot(head, spec.ensemble, dtype=batch.energy.dtype))
         return out.member_energies[head], out.forces, out.member_occupations[head]
 
-    # one head after the other: their forces at once would need the memory of as many backward passes
-    each = jax.lax.map(of_head, jnp.eye(spec.ensemble, dtype=batch.energy.dtype))
+    # one after the other: their forces at once would need the memory of as many backward passes
+    each = jax.lax.map(of_member, jnp.arange(n_members(spec)))
     energy, forces, occupations = (x.var(axis=0, ddof=1) for x in each)
     return jnp.sqrt(energy), jnp.sqrt(forces.mean(axis=2, keepdims=True)), jnp.sqrt(occupations)
 
@@ -100,35 +102,40 @@ def predictions(model: Model, frames: Sequence[Frame], batch_size: int = 8) -> l
 def predict_buckets(
     model: Model, frames: Sequence[Frame], groups, batch_size: int = 8, spreads: bool = True
 ) -> list[Prediction]:
-    """As `predictions`, from buckets already made (training reuses its own); spreads cost a pass for each head."""
+    """As `predictions`, from buckets already made (training reuses its own); spreads cost a pass for each member."""
     answers: list[Prediction] = [None] * len(frames)  # type: ignore[list-item]
-    several = spreads and model.spec.ensemble > 1
-    factors = [model.calibration[name] for name in uncertainty.QUANTITIES]
+    several = spreads and n_members(model.spec) > 1
     for data, members in groups:
         data = jax.tree.map(np.asarray, data)
         for start in range(0, len(members), batch_size):
             # the last batch repeats its first row, so that every batch has one shape
             rows = np.minimum(np.arange(start, start + batch_size), len(members) - 1)
-            answer = _predict(model.params, model.spec, _batch(data, rows))
-            energy, forces, virial, occupations = (np.asarray(x) for x in answer)
-            told = _spreads(model.params, model.spec, _batch(data, rows)) if several else ()
-            told = [np.asarray(x) * factor for x, factor in zip(told, factors, strict=False)]
+            batch = _batch(data, rows)
+            energy, forces, virial, occupations = (np.asarray(x) for x in _predict(model.params, model.spec, batch))
+            spreads_of = _calibrated(model, batch) if several else None
             for b, k in enumerate(members[start : start + batch_size]):
                 f = frames[k]
                 reference = model.reference_energy(model.species_index(f.numbers))
                 volume = abs(np.linalg.det(f.cell))
-                spread = Spread(float(told[0][b]), told[1][b, : len(f)], told[2][b, : len(f)]) if told else None
                 answers[k] = Prediction(
                     float(energy[b]) + reference, forces[b, : len(f)], virial[b] / volume, occupations[b, : len(f)],
-                    spread,
+                    spreads_of(b, len(f)) if spreads_of else None,
                 )  # fmt: skip
     return answers
+
+
+def _calibrated(model: Model, batch: Bucket):
+    """`spread(b, n)` of the first n atoms of frame b of a batch."""
+    told = _spreads(model.params, model.spec, batch)
+    factors = [model.calibration[name] for name in uncertainty.QUANTITIES]
+    energy, forces, occupations = (np.asarray(x) * factor for x, factor in zip(told, factors, strict=True))
+    return lambda b, n: Spread(float(energy[b]), forces[b, :n], occupations[b, :n])
 
 
 def errors(frames: Sequence[Frame], answers: Sequence[Prediction]) -> dict:
     """The JSON object of `leopold evaluate`: for each quantity `rmse`, `max` and `unit`, and the carrier-site accuracy.
 
-    A quantity no frame has a label for is null. A model of several heads has `uncertainty` besides
+    A quantity no frame has a label for is null. A model of several members has `uncertainty` besides
     (see `uncertainty.report`).
     """
     residuals: dict[str, list] = {name: [] for name in UNITS}

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from leopold_model.config import LossWeights
 from leopold_model.dataset import Bucket
-from leopold_model.network import AnySpec, Outputs, evaluate
+from leopold_model.network import AnySpec, Outputs, by_network, evaluate
 
 
 def predict(params, spec: AnySpec, batch: Bucket, share=None) -> Outputs:
@@ -51,10 +51,14 @@ def predict(params, spec: AnySpec, batch: Bucket, share=None) -> Outputs:
 def loss(params, spec: AnySpec, weights: LossWeights, batch: Bucket, step=0) -> tuple[jax.Array, dict]:
     """Weighted mean over the frames of `batch`, and its terms; frames of weight 0 are padding.
 
+    Networks of a committee learn as if each were alone: the loss is the sum of theirs, the terms are means.
     Every readout head learns energies and occupations at every step, and they take turns at the forces: a gradient
     of each head at each step would cost as many backward passes, and heads that only have their mean trained may
     disagree at will, so that their spread would say nothing.
     """
+    if spec.committee > 1:
+        values, each = by_network(lambda own, alone: loss(own, alone, weights, batch, step), params, spec)
+        return values.sum(), jax.tree.map(jnp.mean, each)
     out = predict(params, spec, batch, jax.nn.one_hot(step % spec.ensemble, spec.ensemble, dtype=batch.energy.dtype))
     N, atom = batch.n_atoms, batch.atom_mask
 

@@ -20,7 +20,7 @@ from leopold_model.config import ConfigError, MDConfig, load
 from leopold_model.frames import Frame, FrameError, read_frames
 from leopold_model.md_files import CheckpointError
 from leopold_model.md_simulation import RESULT, ForceField, simulate
-from leopold_model.network import member_outputs
+from leopold_model.network import member_outputs, n_members
 from leopold_model.selftest import UnsoundJax, require_sound_jax
 
 EXIT_OUT_OF_WALLTIME = 10
@@ -55,10 +55,10 @@ def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], N
     for frame in frames:
         model.must_serve(frame.cell, frame.pbc)
     for name in ("max_energy_spread", "max_moment_spread"):
-        if getattr(config.guards, name) is not None and model.spec.ensemble == 1:
+        if getattr(config.guards, name) is not None and n_members(model.spec) == 1:
             raise MDError(
-                f"guards.{name} = {getattr(config.guards, name):g}, but {config.model} has one readout head and so no "
-                "spread: leave the guard out, or train with network.ensemble: 8"
+                f"guards.{name} = {getattr(config.guards, name):g}, but {config.model} is one network with one "
+                "readout head and so has no spread: leave the guard out, or train with network.committee: 4"
             )
     field = force_field(model, frames[0].numbers, config.dtype)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

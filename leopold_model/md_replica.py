@@ -60,8 +60,8 @@ def judge(rows: Rows, guards: GuardConfig, target: float, capacity: int) -> Verd
         if limit is not None and most > limit:
             return Verdict(
                 "unstable",
-                f"the model's heads disagree by {most:.3g} {unit}, limit {limit:g} (guards.{name}): this is not like "
-                "what it was trained on",
+                f"the members of the model disagree by {most:.3g} {unit}, limit {limit:g} (guards.{name}): this is "
+                "not like what it was trained on",
             )
     if bad_list.any():
         return Verdict("redo", "pair list stale or too small")

@@ -6,14 +6,16 @@ With full O(3) parity the paths are 0e x 0e -> 0e, 1o x 1o -> 0e, 0e x 1o -> 1o,
 two vectors is a pseudovector (1e) and has no place. As in LEOPOLD (Birschitzky et al.) the node input is the one-hot
 species with the charge state as one more column, and two heads give energies and occupations (n_up, n_down).
 
-`Spec` is the static part (hashable), `params` a plain pytree: `layers`, `heads`, and `scales`, which are set from the
-training data and not trained. Atomic energies are RELATIVE to the per-species references, which live in
-`checkpoint.Model` in float64: their sum is a constant of a composition and would cost float32 its digits.
+`Spec` is the static part (hashable), `params` a plain pytree: `embedding`, `layers`, `heads`, and `scales`, which are
+set from the training data and not trained. An ensemble has several members: `ensemble` readout heads on one trunk, or a
+`committee` of whole networks, whose arrays but for the scales have a leading axis, or both. Atomic energies are
+RELATIVE to the per-species references, which live in `checkpoint.Model` in float64: their sum is a constant of a
+composition and would cost float32 its digits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar
 
@@ -46,10 +48,16 @@ class Spec:
     radial_hidden: tuple[int, ...] = ()
     head_hidden: int = 32
     ensemble: int = 1
+    committee: int = 1
     mean_neighbours: float = 50.0
 
 
 AnySpec = Spec | published.PublishedSpec
+
+
+def n_members(spec: AnySpec) -> int:
+    """How many opinions a model has: networks times readout heads."""
+    return spec.committee * spec.ensemble
 
 
 @struct.dataclass
@@ -57,7 +65,7 @@ class Outputs:
     """What one evaluation gives: `energy` () eV relative to the species' references, `forces` (n, 3) eV/Angstrom,
     `virial` (3, 3) eV (stress times volume, tensile positive), `occupations` (n, 2) e, `pair_gradient` (P, 3)
     eV/Angstrom, the energy's derivative by each pair vector; `member_energies` (K, n) eV and `member_occupations`
-    (K, n, 2) e of the K readout heads."""
+    (K, n, 2) e of the K members."""
 
     energy: jax.Array
     forces: jax.Array
@@ -68,8 +76,11 @@ class Outputs:
     member_occupations: jax.Array
 
 
-def init(seed: int, spec: Spec, dtype=jnp.float32) -> dict:
+def init(seed: int | tuple[int, ...], spec: Spec, dtype=jnp.float32) -> dict:
     """Random parameters with unit scales and zero shifts; the same seed gives the same parameters on any device."""
+    if spec.committee > 1:
+        each = [init((seed, k), _alone(spec), dtype) for k in range(spec.committee)]  # type: ignore[arg-type]
+        return jax.tree.map(lambda *a: jnp.stack(a), *each) | {"scales": each[0]["scales"]}
     rng = np.random.default_rng(seed)  # numpy's, because jax would compile one program for each shape
     n_columns = len(spec.elements) + 1
     S, V = spec.scalars, spec.vectors
@@ -122,7 +133,7 @@ def init(seed: int, spec: Spec, dtype=jnp.float32) -> dict:
 
 
 def member_outputs(params, spec: AnySpec, vectors, senders, receivers, edge_mask, species, charge):
-    """Atomic energies (K, n) eV, relative to the references, and occupations (K, n, 2) of every readout head.
+    """Atomic energies (K, n) eV, relative to the references, and occupations (K, n, 2) of every member.
 
     `vectors` (P, 3) receiver minus sender, Angstrom; `senders`, `receivers` (P,) with each pair ONCE, in either
     direction (`graph.neighbours`); `edge_mask` (P,) False on padding; `species` (n,) index into `spec.elements`;
@@ -132,6 +143,10 @@ def member_outputs(params, spec: AnySpec, vectors, senders, receivers, edge_mask
     if isinstance(spec, published.PublishedSpec):
         outputs = published.atomic_outputs(params, spec, vectors, senders, receivers, edge_mask, species, charge)
         return outputs[0][None], outputs[1][None]
+    if spec.committee > 1:
+        arguments = vectors, senders, receivers, edge_mask, species, charge
+        each = by_network(lambda own, alone: member_outputs(own, alone, *arguments), params, spec)
+        return tuple(x.reshape(-1, *x.shape[2:]) for x in each)
     dtype = params["embedding"].dtype
     # padded pairs sit at the cutoff, where the envelope and its slope vanish; a zero vector would give NaN gradients
     vectors = jnp.where(edge_mask[:, None], vectors, jnp.asarray([spec.cutoff, 0, 0], vectors.dtype)).astype(dtype)
@@ -152,11 +167,29 @@ def member_outputs(params, spec: AnySpec, vectors, senders, receivers, edge_mask
     return energies, occupations * (one_hot @ scale) + one_hot @ shift
 
 
+def by_network(function, params, spec: AnySpec):
+    """`function(params, spec)` of each network of a committee, side by side on a leading axis of its results."""
+    own = {name: value for name, value in params.items() if name != "scales"}
+    return jax.vmap(lambda arrays: function({**arrays, "scales": params["scales"]}, _alone(spec)))(own)
+
+
+def member(params, spec: AnySpec, k):
+    """Parameters and architecture of network `k` of a committee, alone."""
+    if spec.committee == 1:
+        return params, spec
+    own = {name: jax.tree.map(lambda a: a[k], value) for name, value in params.items() if name != "scales"}
+    return {**own, "scales": params["scales"]}, _alone(spec)
+
+
+def _alone(spec) -> Spec:
+    return replace(spec, committee=1)
+
+
 def evaluate(params, spec: AnySpec, vectors, senders, receivers, edge_mask, species, charge, share=None) -> Outputs:
     """Energy, forces, virial and occupations from one evaluation and its gradient; arguments as `member_outputs`.
 
-    Energy and occupations are means over the readout heads. Forces and virial are those of the mean too, unless
-    `share` (K,) says how much of each head they are of.
+    Energy and occupations are means over the members. Forces and virial are those of the mean too, unless `share`
+    (K,) says how much of each member they are of.
     """
 
     def total(vectors):

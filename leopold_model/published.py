@@ -30,6 +30,7 @@ class PublishedSpec:
 
     variant: ClassVar[str] = "published"
     ensemble: ClassVar[int] = 1
+    committee: ClassVar[int] = 1
 
     elements: tuple[int, ...]
     cutoff: float = 5.0

@@ -1,7 +1,7 @@
 """`leopold train CONFIG`: frames in, model out.
 
 Files, beside the configuration: the model, `result.json`, `log.csv`, `learning_curve.png`, `parity.png`,
-`calibration.png` for several readout heads, and `checkpoint.msgpack` while unfinished. Exit codes: 0 finished, 10 out
+`calibration.png` for an ensemble, and `checkpoint.msgpack` while unfinished. Exit codes: 0 finished, 10 out
 of walltime with a checkpoint (run again to resume), 11 diverged (the model file holds the best state before).
 """
 
@@ -24,6 +24,7 @@ from leopold_model.crossings import other_charge_states
 from leopold_model.dataset import DataError
 from leopold_model.evaluate import evaluate_frames, table
 from leopold_model.frames import UNITS, Frame, FrameError, content_hash, read_frames
+from leopold_model.network import n_members
 from leopold_model.progress import Progress, write_log
 from leopold_model.selftest import UnsoundJax, require_sound_jax
 from leopold_model.training import Training
@@ -80,7 +81,7 @@ def run(config: TrainConfig, folder: Path, started: float | None = None) -> dict
         plot_learning_curve(folder / "learning_curve.png", training.history)
     if answers:
         plot_parity(folder / "parity.png", {name: (sets[name], answers[name]) for name in answers})
-        if best.spec.ensemble > 1:
+        if n_members(best.spec) > 1:
             unseen = [name for name in ("validation", "test") if name in answers]
             plot_calibration(
                 folder / "calibration.png", {name: errors_and_spreads(sets[name], answers[name]) for name in unseen}

@@ -28,6 +28,7 @@ from leopold_model.dataset import Bucket, DataError
 from leopold_model.evaluate import errors, predict_buckets
 from leopold_model.frames import Frame, content_hash
 from leopold_model.loss import loss
+from leopold_model.network import n_members
 from leopold_model.uncertainty import errors_and_spreads, factors
 
 PUBLISHED_ONSET = 0.9  # of the cutoff: where the envelope of the published variant begins to fall
@@ -46,11 +47,18 @@ class TrainState:
 
 @cache  # one object per recipe: the compiled epoch is looked up by it
 def make_optimiser(
-    name: str, learning_rate: float, warmup_fraction: float, weight_decay: float, clip_norm: float, n_steps: int
+    name: str,
+    learning_rate: float,
+    warmup_fraction: float,
+    weight_decay: float,
+    clip_norm: float,
+    n_steps: int,
+    committee: int = 1,
 ) -> optax.GradientTransformation:
     """Clipping, then AdamW or Muon under a linear warm-up and a cosine decay to a hundredth.
 
     Muon turns the matrices inside layers; embedding, biases and readouts follow Adam at `ADAM_SHARE` of the rate.
+    Networks of a committee are each on their own.
     """
 
     def schedule(rate):
@@ -71,7 +79,8 @@ def make_optimiser(
         )
     else:
         rule = optax.adamw(schedule(learning_rate), weight_decay=weight_decay)
-    return optax.chain(optax.clip_by_global_norm(clip_norm), rule)
+    rule = optax.chain(optax.clip_by_global_norm(clip_norm), rule)
+    return rule if committee == 1 else optax.GradientTransformation(jax.vmap(rule.init), jax.vmap(rule.update))
 
 
 def _matrices(params):
@@ -104,7 +113,7 @@ def run_batches(
         # the average forgets its start faster than its decay would
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step)).astype(batch.weight.dtype)
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, params)
-        return TrainState(params, average, optimiser_state, state.step + 1), {"loss": value, **terms}
+        return TrainState(params, average, optimiser_state, state.step + 1), {"loss": value / spec.committee, **terms}
 
     state, terms = jax.lax.scan(step, state, order)
     return state, jax.tree.map(jnp.mean, terms)
@@ -168,7 +177,7 @@ class Training:
         self.n_batches = sum(-(-len(rows) // config.batch_size) for _, rows in self.train_data)
         self.optimiser = make_optimiser(
             config.optimiser, config.learning_rate, config.warmup_fraction, config.weight_decay, config.clip_norm,
-            self.n_batches * config.epochs,
+            self.n_batches * config.epochs, spec.committee,
         )  # fmt: skip
         self.state = TrainState(
             params, jax.tree.map(jnp.copy, params), self.optimiser.init(params), jnp.zeros((), jnp.int32)
@@ -180,15 +189,9 @@ class Training:
     def _buckets(self, frames, hop_weight=1.0, surface=None):
         species = [species_index(self.spec.elements, f.numbers) for f in frames]
         return dataset.buckets(
-            frames,
-            species,
-            self.references,
-            self.spec.cutoff,
-            self.config.dtype,
-            hop_weight,
-            surface,
+            frames, species, self.references, self.spec.cutoff, self.config.dtype, hop_weight, surface,
             self.inherited.get("images", "all"),
-        )
+        )  # fmt: skip
 
     def step_epoch(self) -> dict:
         """One epoch; returns the means of the loss and its terms."""
@@ -230,7 +233,7 @@ class Training:
 
     def final(self, header: dict) -> Model:
         """The best model, its reference energies fitted once more to what it leaves of the training energies, the
-        spread of its readout heads calibrated on the validation frames.
+        spread of its members calibrated on the validation frames.
 
         A constant offset costs the loss next to nothing, so training leaves one of a few meV per atom; here it goes.
         """
@@ -239,7 +242,7 @@ class Training:
         left = np.array([f.energy - p.energy for f, p in zip(self.train, answers, strict=True)])
         shift = dataset.fit_references(self.train, left, self.spec.elements)
         model = replace(model, references=model.references + shift)
-        if self.spec.ensemble == 1:
+        if n_members(self.spec) == 1:
             return model
         answers = predict_buckets(model, self.validation, self.validation_data)
         # frames told another charge state than theirs would count what they were never meant to agree on
@@ -256,9 +259,8 @@ class Training:
 
     @property
     def fingerprint(self) -> str:
-        settings = self.config.model_dump_json(
-            exclude={"max_wall_seconds", "checkpoint_every", "output", "test", "device"}
-        )
+        beside = {"max_wall_seconds", "checkpoint_every", "output", "test", "device"}
+        settings = self.config.model_dump_json(exclude=beside)
         data = content_hash(self.train) + content_hash(self.validation)
         return hashlib.sha256((settings + data).encode()).hexdigest()
 

@@ -1,9 +1,10 @@
-"""How far a model's readout heads disagree, and how much of its error that tells.
+"""How far the members of an ensemble disagree, and how much of its error that tells.
 
-The spread of a quantity is the standard deviation over the heads; for a force, of the vector, by component. Heads that
-share a trunk agree too well, so spreads are multiplied by one factor per quantity, fitted on the validation frames and
-kept in the model file (`calibration`): the quantile of |error| / spread at the level of one Gaussian sigma. Unlike the
-maximum-likelihood factor (Levi et al., Sensors 22, 5540, 2022) it does not hang on the few smallest spreads.
+Members are whole networks (a committee) or readout heads on one trunk. The spread of a quantity is the standard
+deviation over them; for a force, of the vector, by component. Members agree too well, so spreads are multiplied by one
+factor per quantity, fitted on the validation frames and kept in the model file (`calibration`): the quantile of
+|error| / spread at the level of one Gaussian sigma. Unlike the maximum-likelihood factor (Levi et al., Sensors 22,
+5540, 2022) it does not hang on the few smallest spreads.
 
 How honest the result is: the fraction of errors inside each central Gaussian interval against its level, and the mean
 distance of the two, the expected calibration error (Kuleshov, Fenner, Ermon, ICML 2018).
@@ -26,7 +27,7 @@ Pairs = dict[str, tuple[np.ndarray, np.ndarray]]
 def errors_and_spreads(frames: Sequence[Frame], answers: Sequence) -> Pairs:
     """Name -> (errors, spreads), one entry per frame, force component, or occupation; frames without labels left out.
 
-    `answers` are `evaluate.Prediction`s of a model with several heads.
+    `answers` are `evaluate.Prediction`s of a model with several members.
     """
     found: dict[str, list] = {name: [] for name in QUANTITIES}
     for f, p in zip(frames, answers, strict=True):
@@ -46,7 +47,12 @@ def errors_and_spreads(frames: Sequence[Frame], answers: Sequence) -> Pairs:
 def factors(pairs: Pairs) -> dict[str, float]:
     """Name -> what spreads are to be multiplied by."""
     sigma = norm.cdf(1) - norm.cdf(-1)
-    return {name: float(np.quantile(np.abs(error) / spread, sigma)) for name, (error, spread) in pairs.items()}
+    # an occupation that never varied in training has neither error nor spread
+    least = np.finfo(np.float32).tiny
+    return {
+        name: float(np.quantile(np.abs(error) / np.maximum(spread, least), sigma))
+        for name, (error, spread) in pairs.items()
+    }
 
 
 def inside(error: np.ndarray, spread: np.ndarray) -> np.ndarray:

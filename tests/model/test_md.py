@@ -4,10 +4,12 @@ import json
 
 import h5py
 import jax
+import MDAnalysis
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from jax.experimental.compilation_cache import compilation_cache
+from MDAnalysis.lib.mdamath import triclinic_vectors
 
 from leopold_model import md_simulation
 from leopold_model.cli import main
@@ -82,6 +84,17 @@ def test_track_trajectory_and_result_agree(tmp_path):
         np.testing.assert_allclose(group["position/value"][0], track.replicas[1].positions, atol=1e-6)
         assert h5["leopold_track"].attrs["format"] == "leopold-track"
     np.testing.assert_array_equal(read_track(tmp_path / "trajectory.h5").replicas[0].sites, track.replicas[0].sites)
+
+
+def test_mdanalysis_reads_the_trajectory(tmp_path):
+    _, track = run(tmp_path, temperatures=[100.0], replicas=2, steps=40, stride=10)
+    universe = MDAnalysis.Universe.empty(32)
+    universe.load_new(str(tmp_path / "trajectory.h5"), format="H5MD", group="replica_001")
+    assert len(universe.trajectory) == 4
+    first = universe.trajectory[0]
+    np.testing.assert_allclose(first.positions, track.replicas[1].positions, atol=1e-5)
+    np.testing.assert_allclose(triclinic_vectors(first.dimensions), track.replicas[1].cell, atol=1e-4)
+    assert universe.trajectory[2].time == pytest.approx(20 * track.replicas[1].timestep * 1e-3), "MDAnalysis counts ps"
 
 
 def test_energy_and_moments_are_those_of_the_frames(tmp_path):

@@ -1,4 +1,4 @@
-"""Spreads over readout heads: honest when they are, and no worse than their errors when a model is trained."""
+"""Spreads over an ensemble: honest when its members are, and no worse than their errors when a model is trained."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from leopold_model.dataset import buckets
 from leopold_model.evaluate import predictions
 from leopold_model.frames import read_frames, write_frames
 from leopold_model.loss import loss, predict
+from leopold_model.network import member
 from leopold_model.train import read_sets
+from leopold_model.training import TrainState, make_optimiser, run_batches
 
 from .conftest import random_model, teacher_frames
 
@@ -113,6 +115,60 @@ def test_every_head_learns_every_label(folder):
         assert (np.abs(gradient[head]["out"]).max(axis=(1, 2)) > 0).all()
 
 
+def committee(n: int):
+    """A committee and its networks, each alone."""
+    together = random_model(committee=n)
+    alone = [member(together.params, together.spec, k) for k in range(n)]
+    return together, [replace(together, params=params, spec=spec) for params, spec in alone]
+
+
+def test_a_committee_is_the_mean_of_its_networks():
+    together, alone = committee(3)
+    frames = teacher_frames(2, stride=100)
+    each = [predictions(model, frames) for model in alone]
+    for k, answer in enumerate(predictions(together, frames)):
+        for name in ("energy", "forces", "occupations", "stress"):
+            own = np.array([getattr(answers[k], name) for answers in each])
+            np.testing.assert_allclose(getattr(answer, name), own.mean(axis=0), rtol=1e-10, atol=1e-12)
+        forces = np.array([answers[k].forces for answers in each]).var(axis=0, ddof=1).mean(axis=1)
+        np.testing.assert_allclose(answer.spread.forces[:, 0], np.sqrt(forces), rtol=1e-8)
+
+
+def test_networks_of_a_committee_learn_as_if_each_were_alone():
+    together, alone = committee(2)
+    frames = teacher_frames(4, stride=100)
+    species = [together.species_index(f.numbers) for f in frames]
+    data, rows = buckets(frames, species, np.zeros(2), together.cutoff, together.dtype)[0]
+    order, weights = np.array(rows).reshape(2, 2), LossWeights()
+
+    def two_steps(model, n):
+        params = {name: jax.tree.map(jnp.copy, a) for name, a in model.params.items() if name != "scales"}
+        rule = make_optimiser("muon", 0.02, 0.0, 0.0, 1e-3, 2, n)  # a clip that bites
+        state = TrainState(params, jax.tree.map(jnp.copy, params), rule.init(params), jnp.zeros((), jnp.int32))
+        return run_batches(rule, model.spec, weights, 0.9, state, model.params["scales"], data, order)
+
+    state, terms = two_steps(together, 2)
+    others = [two_steps(model, 1) for model in alone]
+    for k, (own, _) in enumerate(others):
+        ours = jax.tree.map(lambda a, k=k: a[k], state.params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), ours, own.params)
+    for name in terms:
+        assert terms[name] == pytest.approx(np.mean([t[name] for _, t in others]), rel=1e-6)
+
+
+def test_a_committee_is_trained_stored_and_told_apart(tmp_path):
+    write_frames(tmp_path / "frames.h5", teacher_frames(12, stride=100))
+    network = {k: v for k, v in NETWORK.items() if k != "ensemble"} | {"committee": 2}
+    options = {"kind": "train", "epochs": 4, "network": network, "validation_fraction": 0.3}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(options))
+    result = CliRunner().invoke(main, ["train", str(tmp_path / "train.yaml")])
+    assert result.exit_code == 0, result.output
+    model = load_model(tmp_path / "model.leopold")
+    first, second = (member(model.params, model.spec, k)[0]["embedding"] for k in range(2))
+    assert model.spec.committee == 2 and np.abs(first - second).max() > 0.1
+    assert set(model.calibration) == {"energy", "forces", "occupations"} and model.header["calibration"]
+
+
 def test_evaluate_tells_the_uncertainty(folder):
     arguments = ["evaluate", str(folder / "model.leopold"), str(folder / "test.h5")]
     told = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)["uncertainty"]["forces"]
@@ -132,7 +188,7 @@ def test_dynamics_stops_where_the_heads_disagree(folder):
     free = run()
     assert free["status"] == "finished" and free["max_energy_spread"] > 0 and free["max_moment_spread"] > 0
     stopped = run(max_moment_spread=0.5 * free["max_moment_spread"])
-    assert stopped["status"] == "unstable" and "heads disagree" in stopped["reason"]
+    assert stopped["status"] == "unstable" and "members of the model disagree" in stopped["reason"]
     assert stopped["steps"] < 40
 
 
@@ -142,4 +198,4 @@ def test_a_model_with_one_head_has_no_spread(tmp_path):
     (tmp_path / "md.yaml").write_text("kind: md\nguards: {max_energy_spread: 0.01}\n")
     result = CliRunner().invoke(main, ["md", str(tmp_path / "md.yaml")])
     assert result.exit_code == 1
-    assert "guards.max_energy_spread = 0.01" in result.output and "network.ensemble" in result.output
+    assert "guards.max_energy_spread = 0.01" in result.output and "network.committee" in result.output
