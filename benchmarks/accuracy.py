@@ -4,13 +4,15 @@
     python benchmarks/accuracy.py labels mgo.leopold exact_MgO.xyz labels/mgo --temperatures 300 600
     python benchmarks/accuracy.py train labels/mgo --frames 25 50 100 200 [--variants default published]
         [--plot mgo.png] [--json]
+    python benchmarks/accuracy.py floor mgo.leopold labels/mgo              # what no O(3) network can learn of them
 
 `labels` runs the teacher's own dynamics (Langevin, its own charge update, 1 fs) from a structure it was published with
 and keeps every 20th step with the teacher's energy, forces and occupations in float64, made self-consistent as those of
 a DFT code are. `train` learns from the first part of the colder run and tests on its last part, at least half a
 picosecond later, and on the hotter run, which is never trained on. Both variants get the same frames, order, optimiser,
-loss and number of gradient steps. `--plot FILE.png` draws the learning curve and writes its rows to FILE.json; rows
-already in that file are kept, so that a long curve can be measured in parts. `--json` prints the rows on the last line.
+loss and number of gradient steps. `--plot FILE.png` draws the learning curve and writes its rows to FILE.json; rows of
+other variants and numbers of frames in that file are kept, so that a long curve can be measured in parts. `--json`
+prints the rows on the last line. `floor` compares the teacher's answer to each frame with the one to its mirror image.
 """
 
 from __future__ import annotations
@@ -103,6 +105,18 @@ def consistent(model: Model, told: list[Frame]) -> list[Frame]:
     return sorted(frames, key=lambda frame: frame.step)
 
 
+def floor(model: Model, frames: list[Frame]) -> tuple[float, float]:
+    """Root mean squares, forces in eV/Angstrom and occupations in e, of the part of the labels that changes under a
+    mirror: half the difference of a frame from its image. The published models are not symmetric under it.
+
+    Rotations they do keep, so inversion stands for every mirror.
+    """
+    answers = predictions(model, [replace(frame, positions=-frame.positions) for frame in frames])
+    forces = [(f.forces + a.forces) / 2 for f, a in zip(frames, answers, strict=True)]
+    occupations = [(f.occupations - a.occupations) / 2 for f, a in zip(frames, answers, strict=True)]
+    return float(np.sqrt(np.mean(np.square(forces)))), float(np.sqrt(np.mean(np.square(occupations))))
+
+
 def learn(labels: Path, variant: str, n_frames: int, budget: int, seed: int) -> dict:
     """Errors of one training on `n_frames` frames spread evenly over what lies before the gap; the last tenth of them
     validates."""
@@ -190,7 +204,16 @@ def main() -> None:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--plot", type=Path, metavar="FILE.png", help="learning curve; its rows go to FILE.json")
     train.add_argument("--json", action="store_true")
+    part = verbs.add_parser("floor")
+    part.add_argument("model", type=Path)
+    part.add_argument("folder", type=Path)
     args = parser.parse_args()
+    if args.verb == "floor":
+        model = load_model(args.model).astype("float64")
+        for name in ("cold", "hot"):
+            forces, occupations = floor(model, read_frames(args.folder / f"{name}.h5")[::5])  # a sample will do
+            print(f"{name}: mirror-odd part of forces {1e3 * forces:.2f} meV/A, of occupations {occupations:.5f}")
+        return
     if args.verb == "labels":
         args.folder.mkdir(parents=True, exist_ok=True)
         for name, temperature, number in zip(("cold", "hot"), args.temperatures, (args.cold_frames, HOT), strict=True):
