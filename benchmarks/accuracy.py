@@ -204,9 +204,9 @@ def main() -> None:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--plot", type=Path, metavar="FILE.png", help="learning curve; its rows go to FILE.json")
     train.add_argument("--json", action="store_true")
-    part = verbs.add_parser("floor")
-    part.add_argument("model", type=Path)
-    part.add_argument("folder", type=Path)
+    mirror = verbs.add_parser("floor")
+    mirror.add_argument("model", type=Path)
+    mirror.add_argument("folder", type=Path)
     args = parser.parse_args()
     if args.verb == "floor":
         model = load_model(args.model).astype("float64")
