@@ -247,3 +247,17 @@ def test_a_label_asked_for_again_is_not_computed_again(standin, hop_frames, temp
     jobs = [n for n in node.called if n.process_label == "LeopoldVaspCalculation"]
     assert len(jobs) == 2 and all(job.base.caching.is_created_from_cache for job in jobs)
     assert second["frames"].content == first["frames"].content
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [("nelm", 504), ("truncate", 404), ("glued", 404)],
+)
+def test_every_way_a_released_run_fails_has_its_code_and_makes_no_label(standin, hop_frames, failure, status):
+    builder = LabelWorkChain.get_builder_from_protocol(
+        standin, FrameSetData.from_frames(hop_frames[:1]), hop_frames[0].id, material="mgo", protocol="fast",
+        options={"prepend_text": f"grep -q OCCEXT INCAR || export LEOPOLD_STANDIN_FAIL={failure}"},
+    )  # fmt: skip
+    outputs, node = run_get_node(builder)
+    assert node.exit_status == status, node.exit_message
+    assert "frames" not in outputs
