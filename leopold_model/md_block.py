@@ -23,6 +23,7 @@ from leopold_model.frames import Frame
 from leopold_model.graph import edge_vectors, is_nearest, neighbours
 from leopold_model.md_charge import next_carriers
 from leopold_model.md_integrators import ACCELERATION, KB, Integrator, degrees_of_freedom, kinetic_energy
+from leopold_model.network import of_each
 
 # (params, vectors (P, 3), senders, receivers, mask (P,), species (n,), charge (n,))
 # -> atomic energies (K, n) eV and occupations (K, n, 2) of the K readout heads of one network, often one
@@ -169,7 +170,7 @@ def make_block(
             return energies, forces[:, :3], occupations
 
         if networks > 1:
-            energies, forces, occupations = jax.vmap(of_network)(params)
+            energies, forces, occupations = of_each(of_network, params)
         else:  # a batch of one compiles to less
             energies, forces, occupations = (x[None] for x in of_network(params))
         energies, occupations = energies.reshape(-1), occupations.reshape(-1, n, 2)

@@ -167,9 +167,15 @@ def member_outputs(params, spec: AnySpec, vectors, senders, receivers, edge_mask
 
 
 def by_network(function, params, spec: AnySpec):
-    """`function(params, spec)` of each network of a committee, side by side on a leading axis of its results."""
+    """`function(params, spec)` of each network of a committee, on a leading axis of its results."""
     own = {name: value for name, value in params.items() if name != "scales"}
-    return jax.vmap(lambda arrays: function({**arrays, "scales": params["scales"]}, _alone(spec)))(own)
+    return of_each(lambda arrays: function({**arrays, "scales": params["scales"]}, _alone(spec)), own)
+
+
+def of_each(function, arrays):
+    """`function` of each network's arrays: at once, but on a CPU one after the other, which costs 3.7 times one network
+    for four of them and not 6 (64 atoms)."""
+    return jax.lax.map(function, arrays) if jax.default_backend() == "cpu" else jax.vmap(function)(arrays)
 
 
 def member(params, spec: AnySpec, k):
