@@ -139,13 +139,13 @@ def ase_loop(atoms, model, dtype, dynamics, steps):
     return lambda: loop.run(steps)
 
 
-def other_codes(atoms):
+def other_codes(atoms, names):
     """Call and steps in it for every peer that is installed and not too slow for these atoms, by name."""
     calls = {}
-    for name, peer in PEERS.items():
+    for name in names:
         if not installed(name):
             continue
-        step = peer(atoms)
+        step = PEERS[name](atoms)
         step()  # compiles
         first = cpu_time(step)
         if first > PATIENCE:
@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--systems", nargs="+", choices=list(structures()), default=list(structures()))
     parser.add_argument("--ensemble", choices=("nve", "langevin", "nose-hoover"), default="langevin")
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--json", action="store_true", help="a list of results as JSON on the last line")
     options = parser.parse_args()
@@ -204,7 +205,7 @@ def compare(system: str, options, loops: dict, directory: Path) -> list[dict]:
     atoms = structures()[system]
     block = max(5, 6400 // len(atoms))
     few = max(3, block // 5)
-    others = other_codes(atoms)
+    others = other_codes(atoms, options.peers)
     calls = dict(others)
     for network in options.network:
         model, place = random_model(atoms, network), directory / network

@@ -18,6 +18,7 @@ from ase.data import atomic_masses
 from leopold_model import __version__
 from leopold_model.config import MDConfig
 from leopold_model.frames import Frame, content_hash
+from leopold_model.graph import neighbours
 from leopold_model.md_block import (
     Candidates,
     Fixed,
@@ -322,7 +323,12 @@ class Group:
         if most > self.listed:
             self.listed = _roomy(most)
         if not self.pairs:
-            self.pairs = _roomy(max(len(within(r, 0.0).senders) for r in self.replicas))
+            self.pairs = _roomy(
+                max(
+                    neighbours(r.state.positions, r.fixed.cell, pbc, field.cutoff, images=field.images).capacity
+                    for r in self.replicas
+                )
+            )
         return jax.tree.map(lambda *x: np.stack(x), *(padded(c, self.listed, field.cutoff) for c in found))
 
     def _enlarge(self, rows: Rows) -> None:
