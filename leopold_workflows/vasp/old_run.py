@@ -26,10 +26,10 @@ from aiida import orm
 from aiida_vasp.data.potcar import PotcarFileData
 
 from leopold_model.frames import Frame, read_frames, write_frames
-from leopold_model.vasp.import_command import FILES, read_run
-from leopold_model.vasp.outcar import open_lines
+from leopold_model.vasp.lines import open_lines
 from leopold_model.vasp.poscar import blocks
 from leopold_model.vasp.run import Run, VaspError, frames, n_carriers, refuse_without_moments
+from leopold_model.vasp.sources import FILES, read_run
 from leopold_workflows.vasp.adapter import lower
 from leopold_workflows.vasp.level_of_theory import level_of_theory, settings_hash
 
@@ -54,7 +54,7 @@ def old_run(path: Path, name: str | None = None) -> orm.FolderData:
         raise VaspError(f"{run.path}: occupations were imposed here; give the run that released them")
     read = Path(run.path)
     # a file given by itself is that file alone: what lies beside it may belong to other runs
-    files = {n: path / n for n in HASHED if (path / n).is_file()} if path.is_dir() else {read.name: read}
+    files = {n: path / n for n in HASHED if path.is_dir() and (path / n).is_file()} | {read.name: read}
     head = _head(read)
     name = name or (path if path.is_dir() else path.resolve().parent).resolve().name
     steps = _with_thermostat(frames(run, carrier="electron", n_carriers=0, run_name=name, source="import"), run, head)
