@@ -3,7 +3,7 @@
     leopold convert MgO.pkl mgo.leopold                                     # the teachers, from the paper's data
     python benchmarks/accuracy.py labels mgo.leopold exact_MgO.xyz labels/mgo --temperatures 300 600
     python benchmarks/accuracy.py train labels/mgo --frames 25 50 100 200 [--variants default published]
-        [--plot mgo.png] [--json]
+        [--options '{learning_rate: 0.01, network: {vectors: 16}}'] [--plot mgo.png] [--json]
     python benchmarks/accuracy.py floor mgo.leopold labels/mgo              # what no O(3) network can learn of them
 
 `labels` runs the teacher's own dynamics (Langevin, its own charge update, 1 fs) from a structure it was published with
@@ -117,9 +117,9 @@ def floor(model: Model, frames: list[Frame]) -> tuple[float, float]:
     return float(np.sqrt(np.mean(np.square(forces)))), float(np.sqrt(np.mean(np.square(occupations))))
 
 
-def learn(labels: Path, variant: str, n_frames: int, budget: int, seed: int) -> dict:
+def learn(labels: Path, variant: str, n_frames: int, budget: int, seed: int, other: dict) -> dict:
     """Errors of one training on `n_frames` frames spread evenly over what lies before the gap; the last tenth of them
-    validates."""
+    validates. `other` are keys of the training configuration."""
     cold, hot = read_frames(labels / "cold.h5"), read_frames(labels / "hot.h5")
     train, later = cold[: -TEST - GAP], cold[-TEST:]
     train = train[:: len(train) // n_frames][:n_frames]
@@ -129,8 +129,8 @@ def learn(labels: Path, variant: str, n_frames: int, budget: int, seed: int) -> 
         write_frames(folder / "frames.h5", train[: -len(validation)])
         write_frames(folder / "validation.h5", validation)
         options = {
-            "validation": "validation.h5", "epochs": max(1, budget // n_frames), "network": VARIANTS[variant],
-            "crossings": {"lag": 0, "sharing": 100.0}, "seed": seed, "batch_size": 2,
+            "validation": "validation.h5", "epochs": max(1, budget // n_frames), "batch_size": 2, "seed": seed,
+            "crossings": {"lag": 0, "sharing": 100.0}, **other, "network": VARIANTS[variant] | other.get("network", {}),
         }  # fmt: skip
         (folder / "train.yaml").write_text(yaml.safe_dump(options))
         begin = time.perf_counter()
@@ -202,6 +202,9 @@ def main() -> None:
     train.add_argument("--frames", type=int, nargs="+", default=[25, 50, 100, 200])
     train.add_argument("--budget", type=int, default=12000, help="frames seen in training, repeats counted")
     train.add_argument("--seed", type=int, default=0)
+    train.add_argument(
+        "--options", type=yaml.safe_load, default={}, help="other keys of the training, YAML in one line"
+    )
     train.add_argument("--plot", type=Path, metavar="FILE.png", help="learning curve; its rows go to FILE.json")
     train.add_argument("--json", action="store_true")
     mirror = verbs.add_parser("floor")
@@ -227,7 +230,7 @@ def main() -> None:
     print(f"{'variant':10s} {'frames':>6s} {'s':>5s}  forces meV/A, occupations, site: later | hotter")
     for n_frames in sorted(args.frames, reverse=True):
         for variant in args.variants:
-            row = learn(args.folder, variant, n_frames, args.budget, args.seed)
+            row = learn(args.folder, variant, n_frames, args.budget, args.seed, args.options)
             rows = [r for r in rows if (r["variant"], r["frames"]) != (variant, n_frames)] + [row]
             if kept:
                 kept.write_text(json.dumps(rows, indent=1))
