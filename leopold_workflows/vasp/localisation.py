@@ -16,7 +16,8 @@ a delocalised state may lie lower. Bond distortion follows ShakeNBreak (Mosquera
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar
 
 from aiida import orm
 from ase.data import atomic_numbers
@@ -39,16 +40,13 @@ class Strategy:
     """What the WorkChain asks of a strategy; `inputs` are those of the WorkChain."""
 
     prepares = False  # whether a relaxation comes before the free one
+    # of inputs and the outputs of that relaxation: arguments of `adapter.job_inputs` for the free one
+    release: ClassVar[Callable[[Mapping, Mapping], dict]]
 
     @staticmethod
     def preparation(inputs) -> dict:
         """Arguments of `adapter.job_inputs` for the relaxation before the free one."""
         return {}
-
-    @staticmethod
-    def release(inputs, prepared: Mapping) -> dict:
-        """The same for the free relaxation; `prepared` are the outputs of the one before."""
-        raise NotImplementedError
 
     @staticmethod
     def faults(inputs, structure: orm.StructureData) -> Iterator[str]:

@@ -15,10 +15,10 @@ import numpy as np
 from aiida import orm
 from aiida.transports import Transport
 
-from leopold_workflows.vasp.verdict import MAX_PARTICIPATION
+from leopold_workflows.vasp.verdict import MAX_PARTICIPATION, sites_per_carrier
 
 ENTRY_POINT = "leopold.dynamics"
-TAIL_BYTES = 200_000_000  # what is searched on the computer; a step of 288 atoms prints about 1 MB
+TAIL_BYTES = 200_000_000  # what is searched on the computer
 _TABLE = re.compile(r"magnetization \(x\)\s*\n(.*?)^tot ", re.DOTALL | re.MULTILINE)
 _TEMPERATURE = re.compile(r"\(temperature\s+([\d.]+) K\)")
 
@@ -52,13 +52,13 @@ def last_steps(text: str, symbols: list[str], carrier: dict) -> tuple[list[float
     spread = []
     for table in _TABLE.findall(text):
         rows = table.split("--\n")[1].splitlines()[:-1]  # between two dashed lines, the second without its end
-        if len(rows) != len(symbols):
+        try:
+            moments = np.array([float(row.split()[-1]) for row in rows])
+        except (ValueError, IndexError):  # stars; a monitor that raises would pause its job
             continue
-        moments = np.array([float(row.split()[-1]) for row in rows])
-        # the spin axis may point either way; the carrier's is the larger part
-        moments = np.clip(moments * np.sign(moments.sum() or 1.0), 0.0, None)[eligible]
-        squares = float((moments**2).sum())
-        spread.append(float("inf") if squares == 0 else float(moments.sum() ** 2 / squares / carrier["n"]))
+        if len(moments) == len(symbols):
+            # the spin axis may point either way; the carrier's is the larger part
+            spread.append(sites_per_carrier(moments[eligible] * np.sign(moments.sum() or 1.0), carrier["n"]))
     temperatures = _TEMPERATURE.findall(text)
     return spread, float(temperatures[-1]) if temperatures else None
 

@@ -76,7 +76,12 @@ def participation(frame: Frame, species: Sequence[str], n: int) -> float:
     if frame.moments is None:
         raise ValueError("frame without moments: the run needs ISPIN = 2 and LORBIT >= 10")
     eligible = np.isin(frame.numbers, [atomic_numbers[s] for s in species])
-    moments = np.clip(frame.moments[eligible], 0.0, None)
+    return sites_per_carrier(frame.moments[eligible], n)
+
+
+def sites_per_carrier(moments: np.ndarray, n: int) -> float:
+    """(sum m)^2 / (n sum m^2) over the positive `moments`; infinite where there is none."""
+    moments = np.clip(moments, 0.0, None)
     squares = float(np.sum(moments**2))
     return float("inf") if squares == 0.0 else float(np.sum(moments)) ** 2 / squares / n
 

@@ -45,7 +45,8 @@ class FPMDWorkChain(WorkChain):
         spec.input(
             "monitor",
             valid_type=orm.Dict,
-            default=lambda: orm.Dict({"steps": 50}),
+            default=lambda: orm.Dict({}),
+            validator=_limits,
             help="When a running job is ended early: `steps`, `max_participation`, `max_temperature_factor` of "
             "`vasp.monitors.dynamics`; seconds between two looks, `minimum_poll_interval`.",
         )
@@ -190,6 +191,12 @@ class FPMDWorkChain(WorkChain):
         self.out("structure", self.ctx.structure)
         self.out("velocities", self.ctx.velocities)
         self.out("remote_folder", self.ctx.last_folder)
+
+
+def _limits(node, _):
+    known = ("steps", "max_participation", "max_temperature_factor", "minimum_poll_interval")
+    unknown = sorted(set(node.get_dict()) - set(known)) if node else ()
+    return f"unknown key {unknown[0]!r}: known keys are {', '.join(known)}" if unknown else None
 
 
 def _positive(node, _):

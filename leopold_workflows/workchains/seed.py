@@ -192,6 +192,7 @@ class SeedWorkChain(WorkChain):
                 run=orm.Str(name),
                 incar=self.inputs.dynamics_incar,
                 restart_folder=release.remote_folder,
+                monitor=orm.Dict({"max_participation": self.inputs.max_participation.value}),
             )
             self.to_context(**{name: run})
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from leopold_model.vasp.outcar import read_outcar
+from leopold_model.vasp.run import Run
+
 RULE = "-" * 104
+FLAVOURS = ["5.4.4.18Apr17-6-g9f103f2a35", "6.4.2"]
+THERMOSTAT = (
+    "temperature", "kinetic", "kinetic_lattice", "thermostat_potential", "thermostat_kinetic", "conserved",
+)  # fmt: skip
 
 
 @dataclass
@@ -232,3 +239,13 @@ def _onsite(atom: int, shell: int, pair: np.ndarray, blank: str) -> str:
         out.append(f"spin component  {spin + 1}\n{blank}\n{''.join(rows)}{blank}\n")
     vector = "".join(f"{0.0:8.4f}" for _ in range(10))
     return "".join(out) + f" occupancies and eigenvectors\n{blank}\n  o =  0.0464  v ={vector}     {vector}\n"
+
+
+def read_text(tmp_path, text: str) -> Run:
+    """What the reader makes of an OUTCAR of this text."""
+    (tmp_path / "OUTCAR").write_text(text)
+    return read_outcar(tmp_path / "OUTCAR")
+
+
+def read(tmp_path, sample: Sample) -> Run:
+    return read_text(tmp_path, sample.text())

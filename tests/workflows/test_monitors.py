@@ -11,6 +11,7 @@ from leopold_model.vasp.outcar import read_outcar
 from leopold_model.vasp.run import frames
 from leopold_workflows.vasp.monitors import dynamics, last_steps
 from leopold_workflows.vasp.verdict import participation
+from leopold_workflows.workchains.fpmd import FPMDWorkChain
 from tests.standin.standin_case import MD, MGO, crystal, here, prepare
 
 CARRIER = {"kind": "hole", "n": 1, "species": ["O"]}
@@ -56,6 +57,11 @@ def test_it_reads_what_the_reader_of_whole_files_reads(aiida_profile, folder):
     # a table that is being written is none
     cut = text[: text.rindex("magnetization (x)") + 700]
     assert len(last_steps(cut, symbols, CARRIER)[0]) == len(spread) - 1
+    # nor one with a number that overflowed
+    head, table = text[: text.rindex("magnetization (x)")], text[text.rindex("magnetization (x)") :]
+    row = table.splitlines()[4]
+    stars = table.replace(row, row[:-6] + "******", 1)
+    assert len(last_steps(head + stars, symbols, CARRIER)[0]) == len(spread) - 1
 
 
 def test_it_speaks_when_the_carrier_stays_spread_or_the_crystal_flies_apart(aiida_profile, folder):
@@ -73,3 +79,8 @@ def test_it_is_silent_before_there_is_anything_to_read(aiida_profile, tmp_path):
     assert dynamics(node, transport) is None
     (tmp_path / "OUTCAR").write_text(" vasp.6.4.2\n")
     assert dynamics(node, transport) is None
+
+
+def test_an_unknown_limit_is_named_before_anything_runs(aiida_profile):
+    fault = FPMDWorkChain.spec().inputs["monitor"].validate(orm.Dict({"stepz": 5}))
+    assert "unknown key 'stepz'" in fault.message and "max_participation" in fault.message
