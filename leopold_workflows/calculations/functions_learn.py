@@ -4,48 +4,27 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
 from leopold_model.analysis.convergence import Criterion, good_turing
 from leopold_model.config import parse
-from leopold_model.frames import carrier_sites
 from leopold_workflows.calculations.functions_hops import in_need
-from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.settings import LearnSettings
 
 
 @calcfunction
-def hop_frame_errors(frames: FrameSetData, predictions: orm.ArrayData) -> orm.Dict:
-    """Errors on hop frames, over all and per pathway: rmse of forces (eV/A), occupations (e), moments (mu_B),
-    and the fraction of frames whose carrier site is right."""
-    labelled = frames.get_frames()
-    cuts = np.cumsum(predictions.get_array("n_atoms"))[:-1]
-    forces, occupations, moments = (
-        np.split(predictions.get_array(name), cuts) for name in ("forces", "occupations", "moments")
-    )
-    groups: dict[str, list[int]] = {"all": list(range(len(labelled)))}
-    for k, frame in enumerate(labelled):
-        groups.setdefault(frame.pathway, []).append(k)
+def hop_frame_errors(results: orm.Dict) -> orm.Dict:
+    """What leopold.evaluate found on hop frames, in short, over all and per pathway: rmse of forces (eV/A), occupations
+    (e), moments (mu_B), and the fraction of frames whose carrier site is right."""
 
-    def rmse(residuals: list[np.ndarray]) -> float | None:
-        return float(np.sqrt(np.mean(np.concatenate([r.ravel() for r in residuals]) ** 2))) if residuals else None
+    def short(report: dict) -> dict:
+        quantities = {name: report[name] and report[name]["rmse"] for name in ("forces", "occupations", "moments")}
+        return {name: report[name] for name in ("n_frames", "carrier_site_accuracy")} | quantities
 
-    def of(members: list[int]) -> dict:
-        chosen = [(labelled[k], k) for k in members]
-        sites = [carrier_sites(moments[k], len(f.carrier_sites)) == f.carrier_sites for f, k in chosen]
-        return {
-            "n_frames": len(members),
-            "forces": rmse([forces[k] - f.forces for f, k in chosen]),
-            "occupations": rmse([occupations[k] - f.occupations for f, k in chosen if f.occupations is not None]),
-            "moments": rmse([moments[k] - f.spin_moments for f, k in chosen if f.spin_moments is not None]),
-            "carrier_site_accuracy": float(np.mean(sites)),
-        }
-
-    overall = of(groups.pop("all"))
-    return orm.Dict(overall | {"pathways": {name: of(members) for name, members in sorted(groups.items())}})
+    told = results.get_dict()
+    return orm.Dict(short(told) | {"pathways": {name: short(part) for name, part in told["pathways"].items()}})
 
 
 @calcfunction

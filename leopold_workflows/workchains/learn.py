@@ -223,7 +223,7 @@ class LearnWorkChain(WorkChain):
             evaluation = self.ctx.holdout_evaluation
             if not evaluation.is_finished_ok:
                 return self._failed(self.exit_codes.ERROR_SUB_PROCESS_EVALUATE, evaluation)
-            self.ctx.hop_errors = learn.hop_frame_errors(self.ctx.holdout, evaluation.outputs.predictions)
+            self.ctx.hop_errors = learn.hop_frame_errors(evaluation.outputs.results)
             self._record("learning_curve", "holdout", self.ctx.hop_errors)
         return None
 
@@ -293,7 +293,7 @@ class LearnWorkChain(WorkChain):
         node = self.ctx.evaluation
         if not node.is_finished_ok:
             return self._failed(self.exit_codes.ERROR_SUB_PROCESS_EVALUATE, node)
-        errors = learn.hop_frame_errors(self.ctx.labelling.outputs.frames, node.outputs.predictions)
+        errors = learn.hop_frame_errors(node.outputs.results)
         self._record("learning_curve", "new_labels", errors)
         if self.ctx.holdout is None:
             self.ctx.hop_errors = errors

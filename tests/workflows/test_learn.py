@@ -12,6 +12,7 @@ from ase.build import bulk
 
 from leopold_model.analysis.catalogue import Catalogue
 from leopold_model.analysis.sites import host_from_structure
+from leopold_model.evaluate import Prediction, errors
 from leopold_workflows.calculations.functions_learn import (
     assess,
     gather_convergence,
@@ -146,6 +147,15 @@ def test_what_is_new(learn, hops, labels, expected):
     assert not process.has_new_pathways()
 
 
+def evaluated(frames, *offs) -> orm.Dict:
+    """`results` of leopold.evaluate for a model whose forces are off by `offs` (eV/Angstrom), one for each frame."""
+    answers = [
+        Prediction(f.energy, f.forces + off, np.zeros((3, 3)), np.stack([f.moments, 0 * f.moments], 1))
+        for f, off in zip(frames, np.broadcast_to(offs, len(frames)), strict=True)
+    ]
+    return orm.Dict(errors(frames, answers))
+
+
 def test_labels_become_frames_holdout_and_errors(learn, make_model, make_frames):
     process = learn(selection={"holdout": 0.5})
     trained(process, make_model().store())
@@ -166,15 +176,7 @@ def test_labels_become_frames_holdout_and_errors(learn, make_model, make_frames)
     assert {p["name"]: p["labels"] for p in process.ctx.catalogue.pathways if p["labels"]} == {NEAR: {"verified": 8}}
     process.run_evaluation()
     assert process.calls[-1][0] == "EvaluateCalculation"
-    forces = np.concatenate([f.forces + 0.1 for f in answers])
-    process.ctx.evaluation = node(
-        predictions=orm.ArrayData(
-            {
-                "n_atoms": np.full(8, 8), "forces": forces, "occupations": np.zeros((64, 2)),
-                "moments": np.concatenate([f.moments for f in answers]),
-            }
-        )
-    )  # fmt: skip
+    process.ctx.evaluation = node(results=evaluated(answers, 0.1))
     assert process.inspect_evaluation() is None
     assert process.ctx.hop_errors["forces"] == pytest.approx(0.1)
     assert process.ctx.hop_errors["pathways"][NEAR]["carrier_site_accuracy"] == 1.0
@@ -307,20 +309,12 @@ def test_criteria_have_values_thresholds_and_verdicts():
 
 
 def test_hop_errors_by_pathway(make_frames):
-    frames = make_frames(2, pathway=NEAR) + make_frames(1, pathway=FAR, seed=3)
-    predictions = orm.ArrayData(
-        {
-            "n_atoms": np.array([8, 8, 8]),
-            "forces": np.concatenate([f.forces + (0.3 if f.pathway == FAR else 0.1) for f in frames]),
-            "occupations": np.zeros((24, 2)),
-            "moments": np.tile(np.eye(8)[5], 3),
-        }
-    )
-    errors = hop_frame_errors(FrameSetData.from_frames(frames), predictions)
-    assert errors["pathways"][FAR]["forces"] == pytest.approx(0.3)
-    assert errors["pathways"][NEAR]["n_frames"] == 2
-    assert errors["forces"] == pytest.approx(np.sqrt((2 * 0.01 + 0.09) / 3))
-    assert errors["carrier_site_accuracy"] == 0.0 and errors["occupations"] is None
+    near, far = make_frames(2, pathway=NEAR), make_frames(1, pathway=FAR, seed=3)
+    found = hop_frame_errors(evaluated([*near, *far], 0.1, 0.1, 0.3))
+    assert found["pathways"][FAR]["forces"] == pytest.approx(0.3)
+    assert found["pathways"][NEAR]["n_frames"] == 2 and found["n_frames"] == 3
+    assert found["forces"] == pytest.approx(np.sqrt((2 * 0.01 + 0.09) / 3))
+    assert found["carrier_site_accuracy"] == 1.0 and found["occupations"] is None
 
 
 def test_learning_curve_and_outcomes_are_gathered_by_round():
