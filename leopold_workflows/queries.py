@@ -54,7 +54,10 @@ def labelled_hops(study: WorkflowNode) -> list[tuple[Frame, Frame]]:
     if "selected" not in study.outputs or "labels" not in study.outputs:
         return []
     asked = {frame.id: frame for frame in study.outputs.selected.get_frames()}
-    return [(asked[label.label], label) for label in study.outputs.labels.get_frames()]
+    first: dict[str, Frame] = {}  # of a relaxation only its first step is where the model had it
+    for label in study.outputs.labels.get_frames():
+        first.setdefault(label.label, label)
+    return [(asked[name], label) for name, label in first.items()]
 
 
 def studies_with_model(model: ModelData) -> list[ProcessNode]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from leopold_model.standin.engine import Engine, Result, State
-from leopold_model.standin.failures import Failures, glue
+from leopold_model.standin.failures import Failures, glue, turn
 from leopold_model.standin.occupations import onsite
 from leopold_model.standin.settings import Job
 from leopold_model.standin.step import Matrices
@@ -99,6 +99,8 @@ class Electrons:
         now = onsite(self.engine, positions, cell, result.populations)
         first = onsite(self.engine, positions, cell, before)
         matrices = self._imposing((now.up, now.down))
+        if self.failures.since("orbital", step) and not held:
+            matrices = turn(matrices)
         if self.failures.at("glued", step):
             matrices = glue(matrices, int(self.engine.sites[0]))
         return Observed(

@@ -8,9 +8,10 @@
     truncate      runs to its end, then OUTCAR and vasprun.xml end inside the forces of that step (default: halfway)
     moved         from that step on (default 1) the carrier is drawn to the farthest site
     delocalised   from that step on (default 1) the carrier is spread over the band
+    orbital       from that step on (default 1) the printed spin of every site is in the orbital it has least of
     glued         onsite columns of that step (default 1) touch, as VASP prints unphysical occupations
 
-`moved` and `delocalised` spare runs with imposed occupations, so that it is the release that fails. With
+`moved`, `delocalised` and `orbital` spare runs with imposed occupations, so that it is the release that fails. With
 `LEOPOLD_STANDIN_FAIL_ONCE=FILE` only the first run fails that finds no FILE; it creates it.
 """
 
@@ -26,7 +27,7 @@ import numpy as np
 from leopold_model.standin.step import Matrices
 from leopold_model.standin.vasp_input import InputError
 
-KINDS = ("crash", "nelm", "kill", "truncate", "moved", "delocalised", "glued")
+KINDS = ("crash", "nelm", "kill", "truncate", "moved", "delocalised", "orbital", "glued")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,19 @@ def halfway(text: bytes, marker: bytes) -> bytes:
     """`text` up to the middle of what follows the last `marker`."""
     start = text.rfind(marker)
     return text[: max(start, 0) + (len(text) - max(start, 0)) // 3] if start >= 0 else text[: len(text) // 2]
+
+
+def turn(onsite: Matrices) -> Matrices:
+    """The matrices with the moment of every atom in the orbital that had the least of it, traces as they were."""
+    turned: Matrices = ([], [])
+    for up, down in zip(*onsite, strict=True):
+        vectors = np.linalg.eigh(up - down)[1]
+        values = np.abs(np.diag(vectors.T @ (up - down) @ vectors))
+        orbital = vectors[:, np.argmin(values)]
+        spin = np.trace(up - down) * np.outer(orbital, orbital)
+        turned[0].append(0.5 * (up + down + spin))
+        turned[1].append(0.5 * (up + down - spin))
+    return turned
 
 
 def glue(onsite: Matrices, atom: int) -> Matrices:

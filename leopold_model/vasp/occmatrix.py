@@ -21,6 +21,7 @@ ORBITALS = {
     2: ("xy", "yz", "z2", "xz", "x2-y2"),
     3: ("y(3x2-y2)", "xyz", "yz2", "z3", "xz2", "z(x2-y2)", "x(x2-3y2)"),
 }
+DISTINCT = 1.5  # an orbital holds so many times the moment of the next one
 Matrices = Mapping[int, tuple[int, np.ndarray, np.ndarray]]  # atom from 0 -> (l, up, down), each (2l+1, 2l+1)
 
 
@@ -124,6 +125,22 @@ def carrier_orbital(up: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, float
     values, vectors = np.linalg.eigh(0.5 * (difference + difference.T))
     k = int(np.argmax(np.abs(values)))
     return _fixed_sign(vectors[:, k]), float(values[k])
+
+
+def distinct_orbital(up: np.ndarray, down: np.ndarray) -> np.ndarray | None:
+    """`carrier_orbital` where the matrices single one out: None if the second eigenvalue of up - down is nearly as
+    large as the first, for then any mixture of the two is as good a choice."""
+    difference = np.asarray(up) - np.asarray(down)
+    sizes = np.sort(np.abs(np.linalg.eigvalsh(0.5 * (difference + difference.T))))
+    return carrier_orbital(up, down)[0] if len(sizes) > 1 and sizes[-1] > DISTINCT * sizes[-2] else None
+
+
+def orbital_share(orbital: np.ndarray, up: np.ndarray, down: np.ndarray) -> float:
+    """Moment that the matrices have in `orbital` (2l+1,), over that of the orbital with the largest: 1 where they are
+    the same, 0 where they are orthogonal and the rest of the shell is not spin-polarised."""
+    vector = np.asarray(orbital)
+    largest = carrier_orbital(up, down)[1]
+    return float(vector @ (np.asarray(up) - np.asarray(down)) @ vector) / largest if largest else 0.0
 
 
 def _direction(matrix: np.ndarray, orbital: np.ndarray | int | None, carrier: str) -> np.ndarray:

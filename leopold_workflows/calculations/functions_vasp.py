@@ -17,7 +17,7 @@ from ase.data import atomic_masses
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.sites import map_sites
 from leopold_model.frames import Frame, FrameError
-from leopold_model.vasp.occmatrix import occmatrix_text, omc_matrices
+from leopold_model.vasp.occmatrix import distinct_orbital, occmatrix_text, omc_matrices, orbital_share
 from leopold_model.vasp.run import VaspError
 from leopold_model.vasp.template import Shell, Template, perfect_crystal, shells_from_list
 from leopold_workflows.data.frames import FrameSetData
@@ -45,24 +45,32 @@ def occupation_matrix(
     structure: orm.StructureData, carrier: orm.Dict, hubbard: orm.Dict, sites: orm.List
 ) -> orm.SinglefileData:
     """OCCMATRIX that puts one carrier on each of `sites`, in the orbital `carrier['orbital']` if it names one."""
-    return _occmatrix(structure, carrier, hubbard, sites.get_list())
+    return _imposed(structure, carrier, hubbard, sites.get_list())[0]
 
 
-def _occmatrix(structure, carrier, hubbard, sites, template: Template | None = None) -> orm.SinglefileData:
-    """OCCMATRIX of `sites`; the description of the node says where the occupations of each are from."""
-    matrices, origins = {}, []
+def _imposed(
+    structure, carrier, hubbard, sites, template: Template | None = None
+) -> tuple[orm.SinglefileData, dict[str, list[float]]]:
+    """OCCMATRIX of `sites`, whose description says where the occupations of each are from, and by site the orbital
+    asked for, where one is: nominal occupations without `carrier['orbital']` choose theirs by convention."""
+    matrices, origins, orbitals = {}, [], {}
+    orbital = carrier.get_dict().get("orbital")
     for site in sites:
         degree = hubbard[structure.sites[site].kind_name]["l"]
+        meant = True
         try:
             matrices[site] = _harvested(structure, site, degree, template)
             origins.append(f"atom {site} harvested")
         except ValueError as error:
-            orbital = carrier.get_dict().get("orbital")
             matrices |= omc_matrices({}, site, carrier=carrier["kind"], angular=degree, orbital=orbital)
             origins.append(f"atom {site} nominal: {error}")
+            meant = orbital is not None
+        wanted = distinct_orbital(*matrices[site][1:])
+        if meant and wanted is not None:
+            orbitals[str(site)] = wanted.tolist()
     node = orm.SinglefileData(io.StringIO(occmatrix_text(matrices)), filename="OCCMATRIX")
     node.description = "; ".join(origins)
-    return node
+    return node, orbitals
 
 
 def _harvested(structure, site: int, degree: int, template: Template | None) -> Shell:
@@ -95,14 +103,12 @@ def label_request(
 ) -> dict:
     """`structure` of the frame whose id is `frame`, and the `occmatrix` that puts the carriers on its sites: their
     occupations from `template`, turned onto the site and into the orientation that the frame's distortion asks for, and
-    nominal ones where there is none for such a site."""
+    nominal ones where there is none for such a site. `orbitals` holds by site the orbital that this singles out."""
     wanted = find_frame(frames, frame.value)
     structure = orm.StructureData(ase=wanted.to_atoms())
     harvested = None if template is None else Template.from_dict(template.get_dict())
-    return {
-        "structure": structure,
-        "occmatrix": _occmatrix(structure, carrier, hubbard, wanted.carrier_sites, harvested),
-    }
+    occmatrix, orbitals = _imposed(structure, carrier, hubbard, wanted.carrier_sites, harvested)
+    return {"structure": structure, "occmatrix": occmatrix, "orbitals": orm.Dict(orbitals)}
 
 
 @calcfunction
@@ -198,21 +204,62 @@ def judge_last(
 
 
 @calcfunction
-def gather_outcomes(
-    carrier: orm.Dict, max_participation: orm.Float, failed: orm.Dict, **reached: FrameSetData
+def judge_label(
+    released: FrameSetData,
+    carrier: orm.Dict,
+    max_participation: orm.Float,
+    orbitals: orm.Dict | None = None,
+    occupations: orm.Dict | None = None,
 ) -> orm.Dict:
+    """Verdict on the last frame of a `released` run: is the carrier where its `requested_sites` say, and, where
+    `orbitals` name one and the run printed its `occupations`, in that orbital?"""
+    last = released.get_frames()[-1]
+    return orm.Dict(
+        judge(
+            last,
+            last.requested_sites,
+            carrier["species"],
+            max_participation.value,
+            orbital_share=_least_share(orbitals, occupations),
+        ).as_dict()
+    )
+
+
+def _least_share(orbitals: orm.Dict | None, occupations: orm.Dict | None) -> float | None:
+    """The smallest share of a carrier's moment in the orbital asked for; None where nothing can be told."""
+    if orbitals is None or occupations is None:
+        return None
+    found = shells_from_list(occupations["shells"])
+    shares = [
+        orbital_share(np.array(orbital), *found[int(site)][1:])
+        for site, orbital in orbitals.get_dict().items()
+        if int(site) in found
+    ]
+    return min(shares, default=None)
+
+
+@calcfunction
+def verified_steps(released: FrameSetData, carrier: orm.Dict, max_participation: orm.Float) -> FrameSetData:
+    """The steps of a relaxation that are labels each: converged, the carrier localised on the requested sites."""
+    return FrameSetData.from_frames(
+        [
+            frame
+            for frame in released.get_frames()
+            if judge(frame, frame.requested_sites, carrier["species"], max_participation.value).outcome == "verified"
+        ]
+    )
+
+
+@calcfunction
+def gather_outcomes(failed: orm.Dict, **verdicts: orm.Dict) -> orm.Dict:
     """Verdicts on labels and their counts, keyed by frame id.
 
-    `reached` holds the released frame of every label that has one, as `label_<id>`; `failed` is {id: exit status} of
+    `verdicts` holds that of every label whose released run ended, as `label_<id>`; `failed` is {id: exit status} of
     the others, None for one that was refused before it was submitted.
     """
-    labels = {}
-    for key in sorted(reached):
-        frame = reached[key].get_frames()[-1]
-        verdict = judge(frame, frame.requested_sites, carrier["species"], max_participation.value)
-        labels[key.removeprefix("label_")] = verdict.as_dict()
+    labels = {key.removeprefix("label_"): verdicts[key].get_dict() for key in sorted(verdicts)}
     labels |= {key: {"outcome": "failed", "exit_status": status} for key, status in failed.get_dict().items()}
-    names = ("verified", "moved", "delocalised", "not_converged", "failed")
+    names = ("verified", "moved", "delocalised", "wrong_orbital", "not_converged", "failed")
     counts = {name: sum(label["outcome"] == name for label in labels.values()) for name in names}
     return orm.Dict({"counts": counts, "total": len(labels), "labels": labels})
 

@@ -17,7 +17,9 @@ from leopold_workflows.vasp.bonds import bond_changes
 # neighbours take a little; a delocalised carrier has as many as the sublattice
 MAX_PARTICIPATION = 3.0
 # exit status of a WorkChain that ends with a verdict, by outcome; a verified carrier is 0
-MISSES = {"delocalised": 501, "moved": 502, "not_converged": 504, "other_spin": 505}
+MISSES = {"delocalised": 501, "moved": 502, "not_converged": 504, "other_spin": 505, "wrong_orbital": 506}
+# a carrier is in the orbital asked for if that has at least so much of the moment of the one that has most
+MIN_ORBITAL_SHARE = 0.5
 
 
 def expose(spec) -> None:
@@ -48,7 +50,9 @@ class Verdict:
 
     `sites` are the atoms with the largest moments, `moment` the smallest of theirs (mu_B), `gap` what it has ahead of
     the largest moment elsewhere, `participation` the number of sites one carrier is spread over,
-    (sum m)^2 / (n sum m^2) with m the positive moments of the carrier's species.
+    (sum m)^2 / (n sum m^2) with m the positive moments of the carrier's species. `orbital_share` is that of
+    `leopold_model.vasp.occmatrix.orbital_share`, the smallest over the carriers; None where no orbital was asked for or
+    none was printed.
     """
 
     outcome: str
@@ -57,6 +61,7 @@ class Verdict:
     moment: float
     gap: float
     participation: float
+    orbital_share: float | None
 
     def as_dict(self) -> dict:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -87,25 +92,32 @@ def sites_per_carrier(moments: np.ndarray, n: int) -> float:
 
 
 def judge(
-    frame: Frame, requested: Sequence[int], species: Sequence[str], max_participation: float = MAX_PARTICIPATION
+    frame: Frame,
+    requested: Sequence[int],
+    species: Sequence[str],
+    max_participation: float = MAX_PARTICIPATION,
+    orbital_share: float | None = None,
 ) -> Verdict:
     """Hold the moments of `frame` against the `requested` carrier sites (ascending or not).
 
-    Outcomes: `not_converged`, `delocalised`, `moved`, `verified`.
+    Outcomes: `not_converged`, `delocalised`, `moved`, `wrong_orbital`, `verified`.
     """
     n = len(requested)
     sites = carrier_sites(frame.moments, n)
-    spread = participation(frame, species, n)
+    spread = min(participation(frame, species, n), float(len(frame)))  # infinite where there is no moment at all
     if not frame.converged:
         outcome = "not_converged"
     elif spread > max_participation:
         outcome = "delocalised"
+    elif sites != tuple(sorted(requested)):
+        outcome = "moved"
     else:
-        outcome = "verified" if sites == tuple(sorted(requested)) else "moved"
+        wrong = orbital_share is not None and orbital_share < MIN_ORBITAL_SHARE
+        outcome = "wrong_orbital" if wrong else "verified"
     moment = float(min(frame.moments[list(sites)]))
     elsewhere = np.delete(frame.moments, list(sites))
     gap = moment - float(elsewhere.max(initial=0.0))
-    return Verdict(outcome, sites, tuple(sorted(requested)), moment, gap, spread)
+    return Verdict(outcome, sites, tuple(sorted(requested)), moment, gap, spread, orbital_share)
 
 
 def judge_released(

@@ -12,7 +12,13 @@ from aiida.engine import ToContext, WorkChain, if_
 from leopold_model.frames import FrameError
 from leopold_model.vasp.run import VaspError
 from leopold_model.vasp.template import Template
-from leopold_workflows.calculations.functions_vasp import find_frame, label_request, structure_of
+from leopold_workflows.calculations.functions_vasp import (
+    find_frame,
+    judge_label,
+    label_request,
+    structure_of,
+    verified_steps,
+)
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter, verdict
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
@@ -28,9 +34,11 @@ class LabelWorkChain(WorkChain):
     equivalent to the template's, and all of them without a template, get nominal occupations.
 
     A static run with the occupation matrix imposed makes a WAVECAR with the carrier on the requested sites;
-    its energy and forces are biased and never used. A second static run starts from that WAVECAR without any
-    occupation tag. Only when it converged, the carrier is localised and sits on the requested sites does the
-    frame become `frames`; otherwise what was reached is `reached`, with a typed exit code.
+    its energy and forces are biased and never used. A second run starts from that WAVECAR without any occupation tag:
+    a single point, or a relaxation of `relaxation_steps`. Only when its last step converged, the carrier is localised,
+    sits on the requested sites and in the orbital that was imposed there does the frame become `frames` (of a
+    relaxation, every step of which the same can be said); otherwise what was reached is `reached`, with a typed exit
+    code. Matrices that single out no orbital ask for none.
 
     A VASP without the occupation-matrix patch is served by `localisation` 'moment': MAGMOM seeds the carrier and the
     released run is the only one. The frame's own distortion, which the model made around the carrier, does the rest.
@@ -60,6 +68,13 @@ class LabelWorkChain(WorkChain):
             help="Occupations of a released carrier, the output of a seed, imposed on equivalent sites; others, and "
             "all without it, get nominal ones.",
         )
+        spec.input(
+            "relaxation_steps",
+            valid_type=orm.Int,
+            default=lambda: orm.Int(0),
+            validator=_not_negative,
+            help="Ionic steps of the released run at most; 0: a single point.",
+        )
         spec.inputs.validator = _validate
         spec.outline(
             cls.setup,
@@ -70,8 +85,9 @@ class LabelWorkChain(WorkChain):
             cls.run_released,
             cls.inspect_released,
         )
-        spec.output("frames", valid_type=FrameSetData, required=False, help="The verified frame.")
-        spec.output("reached", valid_type=FrameSetData, required=False, help="The frame reached when it was missed.")
+        spec.output("frames", valid_type=FrameSetData, required=False, help="The verified frame, or relaxation steps.")
+        spec.output("reached", valid_type=FrameSetData, required=False, help="What was reached when it was missed.")
+        spec.output("verdict", valid_type=orm.Dict, required=False, help="The outcome and the numbers behind it.")
         spec.exit_code(
             320,
             "ERROR_OCCUPATIONS_NOT_IMPOSED",
@@ -83,6 +99,12 @@ class LabelWorkChain(WorkChain):
         )
         spec.exit_code(404, "ERROR_SUB_PROCESS_RELEASED", message="the released run failed with exit status {status}")
         spec.exit_code(504, "ERROR_LABEL_NOT_CONVERGED", message="the released run did not reach EDIFF within NELM")
+        spec.exit_code(
+            506,
+            "ERROR_WRONG_ORBITAL",
+            message="the carrier is on the sites asked for, but in another orbital: the one imposed has "
+            "{orbital_share:.2f} of the moment that the largest has",
+        )
 
     @classmethod
     def get_builder_from_protocol(
@@ -127,6 +149,7 @@ class LabelWorkChain(WorkChain):
             self.inputs.frames, self.inputs.frame, self.inputs.carrier, self.inputs.vasp.hubbard, **given
         )
         self.ctx.structure, self.ctx.occmatrix = request["structure"], request["occmatrix"]
+        self.ctx.orbitals = request["orbitals"]
         self.report(f"imposed occupations: {self.ctx.occmatrix.description}")
         inputs = self._inputs(occmatrix=self.ctx.occmatrix)
         return ToContext(constrained=self.submit(LeopoldVaspCalculation, **inputs))
@@ -142,32 +165,36 @@ class LabelWorkChain(WorkChain):
         return None
 
     def run_released(self):
-        """Submit the static run free of constraints, from the orbitals of the constrained one if there was one."""
+        """Submit the run free of constraints, from the orbitals of the constrained one if there was one."""
         given = {"restart_folder": self.ctx.constrained.outputs.remote_folder} if "constrained" in self.ctx else {}
-        inputs = self._inputs(**given)
+        inputs = self._inputs(self.inputs.relaxation_steps.value, **given)
         return ToContext(released=self.submit(LeopoldVaspCalculation, **inputs))
 
     def inspect_released(self):
         """Judge where the carrier sits and end with the outcome."""
-        node = self.ctx.released
-        if "frames" not in node.outputs or node.exit_status not in (
-            0, LeopoldVaspCalculation.exit_codes.ERROR_ELECTRONIC_NOT_CONVERGED.status,
-        ):  # fmt: skip
+        node, codes = self.ctx.released, LeopoldVaspCalculation.exit_codes
+        unconverged = (codes.ERROR_ELECTRONIC_NOT_CONVERGED.status, codes.ERROR_IONIC_NOT_CONVERGED.status)
+        if "frames" not in node.outputs or node.exit_status not in (0, *unconverged):
             return self.exit_codes.ERROR_SUB_PROCESS_RELEASED.format(status=node.exit_status)
-        frames = node.outputs.frames
-        last = frames.get_frames()[-1]
-        found = verdict.judge(last, self.ctx.sites, self.inputs.carrier["species"], self.inputs.max_participation.value)
-        if found.outcome == "verified":
-            self.out("frames", frames)
+        frames, judged_by = node.outputs.frames, (self.inputs.carrier, self.inputs.max_participation)
+        asked = {"orbitals": self.ctx.orbitals} if "constrained" in self.ctx else {}
+        printed = {"occupations": node.outputs.occupations} if "occupations" in node.outputs else {}
+        found = judge_label(frames, *judged_by, **asked, **printed)
+        self.out("verdict", found)
+        if found["outcome"] == "verified":
+            self.out("frames", verified_steps(frames, *judged_by) if self.inputs.relaxation_steps.value else frames)
             return None
         self.out("reached", frames)
-        return self.exit_codes(verdict.MISSES[found.outcome]).format(**found.as_dict())
+        return self.exit_codes(verdict.MISSES[found["outcome"]]).format(**found.get_dict())
 
-    def _inputs(self, **specific) -> AttributeDict:
+    def _inputs(self, relaxation_steps: int = 0, **specific) -> AttributeDict:
+        incar = self.inputs.incar.get_dict() if "incar" in self.inputs else {}
+        if relaxation_steps:
+            incar = {**incar, "nsw": relaxation_steps}
         return adapter.job_inputs(
-            AttributeDict(self.inputs.vasp), self.ctx.structure, self.inputs.carrier, stage="static",
-            run=self.ctx.run, sites=self.ctx.sites, tags=self.ctx.tags,
-            incar=self.inputs.incar.get_dict() if "incar" in self.inputs else None, **specific,
+            AttributeDict(self.inputs.vasp), self.ctx.structure, self.inputs.carrier,
+            stage="relax" if relaxation_steps else "static",
+            run=self.ctx.run, sites=self.ctx.sites, tags=self.ctx.tags, incar=incar, **specific,
         )  # fmt: skip
 
 
@@ -179,6 +206,7 @@ def label_inputs(shared: Study) -> dict:
         "carrier": shared.carrier,
         "incar": orm.Dict(inputs["incar"]),
         "localisation": orm.Str(inputs["localisation"]),
+        "relaxation_steps": orm.Int(inputs["relaxation_steps"]),
         "max_participation": orm.Float(inputs["max_participation"]),
     }
 
@@ -186,7 +214,8 @@ def label_inputs(shared: Study) -> dict:
 def label_faults(inputs, structure: orm.StructureData, sites: Sequence[int] | None = None) -> str | None:
     """What is wrong with `inputs` of this WorkChain for frames like `structure`, the carriers on `sites` if known."""
     incar = inputs["incar"].get_dict() if "incar" in inputs else {}
-    message = study_faults(inputs["vasp"], structure, inputs["carrier"], incar, "static", "incar")
+    stage = "relax" if inputs["relaxation_steps"].value else "static"
+    message = study_faults(inputs["vasp"], structure, inputs["carrier"], incar, stage, "incar")
     if message or sites is None:
         return message
     wanted = inputs["carrier"]["n"]
@@ -207,6 +236,10 @@ def _localisation(node, _) -> str | None:
     if node is None or node.value in ("omc", "moment"):
         return None
     return f"localisation = {node.value!r}: choose 'omc' (needs a patched VASP) or 'moment'; a frame keeps its geometry"
+
+
+def _not_negative(node, _) -> str | None:
+    return f"{node.value}: give 0 for a single point, or a number of ionic steps" if node and node.value < 0 else None
 
 
 def check_template(node, _) -> str | None:

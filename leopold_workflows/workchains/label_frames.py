@@ -95,7 +95,7 @@ class LabelFramesWorkChain(WorkChain):
         """Note those that gave no verdict."""
         for frame in self.ctx.running:
             label = self.ctx[_key(frame)]
-            if _reached(label) is None:
+            if "verdict" not in label.outputs:
                 self.ctx.failed[frame] = label.exit_status
                 self.report(f"LabelWorkChain<{label.pk}> of frame {frame} failed: {label.exit_message}")
 
@@ -106,12 +106,8 @@ class LabelFramesWorkChain(WorkChain):
         for name, port in (("frames", "frames"), ("rejected", "reached")):
             found = {key: label.outputs[port] for key, label in labels.items() if port in label.outputs}
             self.out(name, merge_frames(**found))
-        outcomes = gather_outcomes(
-            carrier=self.inputs.carrier,
-            max_participation=self.inputs.max_participation,
-            failed=orm.Dict(self.ctx.failed),
-            **{key: _reached(label) for key, label in labels.items() if _reached(label) is not None},
-        )
+        verdicts = {key: label.outputs.verdict for key, label in labels.items() if "verdict" in label.outputs}
+        outcomes = gather_outcomes(failed=orm.Dict(self.ctx.failed), **verdicts)
         self.out("outcomes", outcomes)
         self.report(", ".join(f"{count} {name}" for name, count in outcomes["counts"].items() if count))
 
@@ -134,11 +130,6 @@ def label_frames_inputs(shared) -> dict:
         "max_concurrent": orm.Int(inputs["max_concurrent"]),
         "quorum": orm.Float(inputs["quorum"]),
     }
-
-
-def _reached(label) -> FrameSetData | None:
-    """What the released run of a label reached, verified or not; None when it failed before."""
-    return next((label.outputs[port] for port in ("frames", "reached") if port in label.outputs), None)
 
 
 def _key(frame: str) -> str:

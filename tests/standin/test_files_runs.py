@@ -12,6 +12,9 @@ from ase.io import read
 
 from leopold_model.standin.failures import Failures
 from leopold_model.standin.vasp_input import InputError
+from leopold_model.vasp.occmatrix import carrier_orbital, orbital_share
+from leopold_model.vasp.outcar import stream_outcar
+from leopold_model.vasp.run import Run
 from tests.standin.standin_case import MD, MGO, TIO2, command, crystal, here, prepare
 
 SITE = 40
@@ -290,6 +293,15 @@ def test_failure_delocalised_spreads_the_carrier(tmp_path):
     failing(tmp_path, "delocalised@4")
     frames = read(tmp_path / "OUTCAR", index=":")
     assert frames[2].get_magnetic_moments().max() > 0.5 > frames[3].get_magnetic_moments().max()
+
+
+def test_failure_orbital_puts_the_spin_in_another_one(tmp_path):
+    failing(tmp_path, "orbital@4")
+    steps = [step.onsite[SITE] for step in stream_outcar(tmp_path / "OUTCAR", Run())]
+    orbital = carrier_orbital(*steps[2][1:])[0]
+    before, after = (orbital_share(orbital, *shell[1:]) for shell in steps[2:4])
+    assert before == pytest.approx(1.0) and after < 0.1
+    assert np.trace(steps[3][1] - steps[3][2]) > 0.5
 
 
 def test_failure_glued_makes_columns_touch(tmp_path):

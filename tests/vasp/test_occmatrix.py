@@ -11,8 +11,10 @@ from hypothesis.extra.numpy import arrays
 from leopold_model.vasp.occmatrix import (
     ORBITALS,
     carrier_orbital,
+    distinct_orbital,
     occmatrix_text,
     omc_matrices,
+    orbital_share,
     read_occmatrix,
     spare_others,
     write_occmatrix,
@@ -232,3 +234,23 @@ def test_a_run_becomes_the_template_of_the_next(tmp_path):
 
 def test_orbitals_are_named_for_every_shell():
     assert [len(ORBITALS[l]) for l in range(4)] == [1, 3, 5, 7]  # noqa: E741
+
+
+def test_the_orbital_asked_for_is_told_from_the_one_reached():
+    """A d electron: imposed in xz, found there, in xy, and in their mixture; a shell of equal moments names none."""
+    base, e = 0.25 * np.eye(5), np.eye(5)
+
+    def electron(vector):
+        return base + 0.9 * np.outer(vector, vector), base
+
+    xz, xy = e[3], e[0]
+    asked = distinct_orbital(*electron(xz))
+    assert np.allclose(asked, xz)
+    assert orbital_share(asked, *electron(-xz)) == pytest.approx(1.0)
+    assert orbital_share(asked, *electron(xy)) == pytest.approx(0.0)
+    assert orbital_share(asked, *electron((xz + xy) / np.sqrt(2))) == pytest.approx(0.5)
+    up, down = electron(xz)
+    assert orbital_share(asked, down, up) == pytest.approx(1.0)  # a hole, or the spin axis the other way
+    assert orbital_share(asked, base, base) == 0.0
+    assert distinct_orbital(base + 0.2 * np.eye(5), base) is None
+    assert distinct_orbital(base + np.diag([0.5, 0.45, 0, 0, 0]), base) is None

@@ -56,12 +56,12 @@ def template(mgo):
     return carrier_template(orm.Dict({"shells": shells}), FrameSetData.from_frames([frame]), mgo.structure)
 
 
-def squeezed(atoms, site, along):
+def squeezed(atoms, site, along, amount=0.05):
     atoms = atoms.copy()
     vectors = atoms.get_distances(site, range(len(atoms)), mic=True, vector=True)
     lengths = np.linalg.norm(vectors, axis=1)
     for i in np.flatnonzero((lengths > 0) & (lengths < 2.3)):
-        atoms.positions[i] += (-0.05 if abs(vectors[i, along]) > 1 else 0.05) * vectors[i]
+        atoms.positions[i] += (-amount if abs(vectors[i, along]) > 1 else amount) * vectors[i]
     return atoms
 
 
@@ -247,6 +247,56 @@ def test_a_label_asked_for_again_is_not_computed_again(standin, hop_frames, temp
     jobs = [n for n in node.called if n.process_label == "LeopoldVaspCalculation"]
     assert len(jobs) == 2 and all(job.base.caching.is_created_from_cache for job in jobs)
     assert second["frames"].content == first["frames"].content
+
+
+@pytest.fixture
+def in_p_z(mgo):
+    """A hole in p_z of atom 40 as a template, and a request for atom 45: both with their ligands along z farther than
+    the others, which is where the stand-in puts that orbital."""
+
+    def frame(site, amount):
+        bonds = (mgo.structure, mgo.carrier, orm.List([site]), orm.Float(amount), orm.Float(0.0), orm.Int(1))
+        atoms = squeezed(distort_around(*bonds).get_ase(), site, along=2, amount=-0.02)
+        return Frame(
+            numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, carrier="hole",
+            carrier_sites=(site,), source="ml", run="explore-1", pathway="O-O 2.96 A <110> x12",
+        )  # fmt: skip
+
+    shells = [{"site": 40, "l": 1, "up": (0.61 * np.eye(3)).tolist(), "down": np.diag([0.6, 0.05, 0.6]).tolist()}]
+    found = carrier_template(orm.Dict({"shells": shells}), FrameSetData.from_frames([frame(40, 0.0)]), mgo.structure)
+    return found, FrameSetData.from_frames([frame(45, 0.05)])
+
+
+@pytest.mark.parametrize(("failure", "outcome"), [("", "verified"), ("orbital", "wrong_orbital")])
+def test_a_carrier_in_another_orbital_than_the_one_imposed_is_no_label(standin, in_p_z, failure, outcome):
+    builder = LabelFramesWorkChain.get_builder_from_protocol(
+        standin, in_p_z[1], material="mgo", protocol="fast",
+        options={"prepend_text": f"grep -q OCCEXT INCAR || export LEOPOLD_STANDIN_FAIL={failure}"},
+    )  # fmt: skip
+    builder.template = in_p_z[0]
+    outputs, node = run_get_node(builder)
+    (label,) = outputs["outcomes"]["labels"].values()
+    assert label["outcome"] == outcome and outputs["outcomes"]["counts"][outcome] == 1
+    assert (label["orbital_share"] > 0.9) == (outcome == "verified")
+    assert outputs["frames"].n_frames == (outcome == "verified") and outputs["rejected"].n_frames == (failure != "")
+    (chain,) = (n for n in node.called if n.process_label == "LabelWorkChain")
+    assert chain.exit_status == (506 if failure else 0), chain.exit_message
+
+
+def test_a_short_relaxation_gives_a_label_for_every_verified_step(standin, hop_frames):
+    builder = LabelWorkChain.get_builder_from_protocol(
+        standin, FrameSetData.from_frames(hop_frames), hop_frames[1].id, material="mgo", protocol="fast",
+        overrides={"label": {"relaxation_steps": 3}},
+    )  # fmt: skip
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    frames = outputs["frames"].get_frames()
+    constrained, released = (n for n in node.called if n.process_label == "LeopoldVaspCalculation")
+    assert (constrained.inputs.parameters["nsw"], released.inputs.parameters["nsw"]) == (0, 3)
+    assert len(frames) == 3 and frames[2].energy < frames[0].energy
+    assert np.abs(shortest(frames[0].positions - hop_frames[1].positions, frames[0].cell)).max() < 1e-5
+    assert {f.label for f in frames} == {hop_frames[1].id} and {f.carrier_sites for f in frames} == {(45,)}
+    assert {f.settings for f in frames} == set(constrained.outputs.frames.base.attributes.get("settings"))
 
 
 @pytest.mark.parametrize(

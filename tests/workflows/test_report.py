@@ -21,7 +21,7 @@ from leopold_workflows.calculations.functions_learn import (
     hop_frame_errors,
 )
 from leopold_workflows.calculations.functions_transport import transport_of
-from leopold_workflows.calculations.functions_vasp import gather_outcomes
+from leopold_workflows.calculations.functions_vasp import gather_outcomes, judge_label
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.report import markdown, summary, write_report
 
@@ -72,10 +72,11 @@ def learned(make_track, make_frames, host, sites):
         for k, f in enumerate(asked)
         for s in f.carrier_sites
     ]
-    outcomes = gather_outcomes(
-        orm.Dict({"species": ["O"], "n": 1}), orm.Float(2.0), orm.Dict({}),
-        **{f"label_{f.label}": FrameSetData.from_frames([f]) for f in reached},
-    )  # fmt: skip
+    carrier = orm.Dict({"species": ["O"], "n": 1})
+    verdicts = {
+        f"label_{f.label}": judge_label(FrameSetData.from_frames([f]), carrier, orm.Float(2.0)) for f in reached
+    }
+    outcomes = gather_outcomes(orm.Dict({}), **verdicts)
     verified = [f for f in reached if outcomes["labels"][f.label]["outcome"] == "verified"]
     catalogue = record_labels(explored, selected, outcomes)
     before, after = on_hops(verified, 0.4), on_hops(verified[:1], 0.1)

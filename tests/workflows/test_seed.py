@@ -117,3 +117,5 @@ def test_verdicts(make_frames, moments, converged, outcome):
         values[site] = moment
     (frame,) = make_frames(1, moments=values, converged=converged)
     assert judge(frame, [4], ["O"]).outcome == outcome
+    wrong = judge(frame, [4], ["O"], orbital_share=0.3).outcome
+    assert wrong == ("wrong_orbital" if outcome == "verified" else outcome)
