@@ -99,7 +99,7 @@ def usable(frames: Sequence[Frame], where: str) -> tuple[list[Frame], dict]:
 def same_kind(frames: Sequence[Frame], where: str) -> None:
     """DataError unless all frames share reference settings, kind of carrier and number of carriers."""
     distinct = {
-        "settings": {f.settings for f in frames if f.settings},
+        "settings": {f.settings or "unknown" for f in frames},
         "carrier": {f.carrier for f in frames},
         "number of carriers": {str(len(f.carrier_sites)) for f in frames},
     }

@@ -17,7 +17,9 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.settings import LearnSettings, checked_by
+from leopold_workflows.vasp.validation import frame_faults
 from leopold_workflows.workchains.explore import ExploreWorkChain, explore_inputs
+from leopold_workflows.workchains.label import label_faults, label_settings
 from leopold_workflows.workchains.label_frames import LabelFramesWorkChain, label_frames_inputs
 from leopold_workflows.workchains.train import TrainBaseWorkChain, train_inputs
 
@@ -418,5 +420,22 @@ def validate_inputs(inputs, _) -> str | None:
         if inputs["frames"].base.attributes.get("n_carriers") == 0:
             return "frames: no carrier_sites: the model must be told where the carrier sits"
         if "model" in inputs:
-            return species_message(inputs["model"], inputs["frames"])
+            message = species_message(inputs["model"], inputs["frames"])
+            if message:
+                return message
+    if "frames" in inputs and "host" in inputs and "label" in inputs:
+        return _mixed_settings(inputs)
+    return None
+
+
+def _mixed_settings(inputs) -> str | None:
+    """Why labels could not be made, or could not join the frames that are given; None if they can."""
+    message = label_faults(inputs["label"], inputs["host"])
+    if message:
+        return f"label: {message}"
+    wanted = label_settings(inputs["label"], inputs["host"])
+    for name in ("frames", "test", "holdout"):
+        message = frame_faults(inputs[name], inputs["host"], wanted) if name in inputs else None
+        if message:
+            return f"{name}: {message}"
     return None

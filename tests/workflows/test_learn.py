@@ -1,5 +1,6 @@
 """The decisions of LearnWorkChain, taken one by one with stand-ins for the processes it would call."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,7 @@ from leopold_workflows.calculations.functions_learn import (
 )
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.workchains.label import label_settings
 from leopold_workflows.workchains.learn import LearnWorkChain
 
 NEAR, FAR = "O-O 2.96 A <110> x12", "O-O 4.18 A <100> x6"
@@ -71,11 +73,15 @@ def learn(aiida_localhost, leopold_code, make_frames):
     ).store()
 
     def make(frames=None, **settings):
-        frames = FrameSetData.from_frames(make_frames(4)) if frames is None else frames
+        ours = FrameSetData.from_frames(make_frames(4))
         overrides = {"learn": {"max_rounds": 3, "max_labels": 10, **settings}}
         builder = LearnWorkChain.get_builder_from_protocol(
-            vasp, leopold_code, frames, material="mgo", protocol="fast", overrides=overrides
+            vasp, leopold_code, ours if frames is None else frames, material="mgo", protocol="fast", overrides=overrides
         )
+        builder.host = orm.StructureData(ase=make_frames(1)[0].to_atoms())
+        if frames is None:
+            level = label_settings(builder.label, builder.host)
+            builder.frames = FrameSetData.from_frames(make_frames(4, settings=level))
         process = instantiate_process(get_manager().get_runner(), builder)
         process.calls = []
         process.submit = lambda cls, **inputs: process.calls.append((cls.__name__, inputs)) or node()
@@ -287,6 +293,14 @@ def test_spec_refuses_bad_settings(learn, make_frames):
         learn(frames=FrameSetData.from_frames(make_frames(2, carrier_sites=())))
     with pytest.raises(ValueError, match="no frame"):
         learn(frames=FrameSetData.from_frames([]))
+
+
+def test_frames_that_labels_could_not_join_are_refused_at_launch(learn, make_frames):
+    """Before any label is paid for: of another level of theory, or of another cell than the host's."""
+    with pytest.raises(ValueError, match=r"frames: level of theory s, but labels will have [0-9a-f]{16}"):
+        learn(frames=FrameSetData.from_frames(make_frames(2)))
+    with pytest.raises(ValueError, match=r"frames: cell of 8\.0000"):
+        learn(frames=FrameSetData.from_frames([replace(f, cell=8 * np.eye(3)) for f in make_frames(2)]))
 
 
 def test_criteria_have_values_thresholds_and_verdicts():
