@@ -15,6 +15,7 @@ VERBS = {
     "transport": "leopold_model.transport_command:command",
     "barrier": "leopold_model.barrier_command:command",
     "import-vasp": "leopold_model.vasp.import_command:command",
+    "reduce-vasp": "leopold_model.vasp.reduce_command:command",
     "occmatrix": "leopold_model.vasp.occmatrix_command:command",
     "convert": "leopold_model.convert_command:command",
     "validate": "leopold_model.validate_command:command",

@@ -42,6 +42,12 @@ def expose(spec) -> None:
         help="Per kind `{l, u, j}` of DFT+U; `l` alone (u = 0) prints the onsite occupations without correcting.",
     )
     spec.input(
+        "vasp.reducer",
+        valid_type=orm.AbstractCode,
+        required=False,
+        help="`leopold` on the computer of VASP; with it OUTCARs of dynamics stay there.",
+    )
+    spec.input(
         "vasp.options",
         valid_type=dict,
         non_db=True,
@@ -88,6 +94,8 @@ def job_inputs(
     )
     if stage == "md":
         inputs.settings = orm.Dict(READ_AND_DROP)
+        if "reducer" in vasp:
+            inputs.reducer = vasp["reducer"]
     for name, node in (("occmatrix", occmatrix), ("velocities", velocities), ("restart_folder", restart_folder)):
         if node is not None:
             inputs[name] = node

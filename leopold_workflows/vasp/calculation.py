@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from aiida import orm
+from aiida.common import CodeInfo
 from aiida.engine.processes.calcjobs.calcjob import validate_calc_job
 from aiida_vasp.calcs.vasp import VaspCalculation
 
 from leopold_model.vasp.poscar import write_poscar
+from leopold_model.vasp.reduced import REDUCED
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter
 from leopold_workflows.vasp.validation import faults, tag_faults
@@ -24,7 +26,9 @@ class LeopoldVaspCalculation(VaspCalculation):
 
     The retrieved files are OUTCAR, CONTCAR and standard output. vasprun.xml stays on the computer: it has no
     site moments, and would double what is transferred and stored. With `ALWAYS_STORE: False` in `settings`,
-    which the WorkChains set for dynamics, OUTCAR is read and not stored.
+    which the WorkChains set for dynamics, OUTCAR is read and not stored. With a `reducer` it is not even transferred:
+    the job ends by reducing it to some hundredth of its size on the computer it ran on. Where that did not come to
+    pass, because the job was killed or the reducer failed, OUTCAR is retrieved as without one.
     """
 
     _ALWAYS_RETRIEVE_LIST = ["CONTCAR", "OUTCAR", VaspCalculation._VASP_OUTPUT]  # noqa: RUF012 (aiida-vasp's own name)
@@ -57,6 +61,12 @@ class LeopoldVaspCalculation(VaspCalculation):
             required=False,
             validator=lambda node, _: tag_faults(node.get_dict()) if node else None,
             help="Fields of every frame: `run`, `source`, `label`, `pathway`, `requested_sites`, `temperature`.",
+        )
+        spec.input(
+            "reducer",
+            valid_type=orm.AbstractCode,
+            required=False,
+            help="`leopold` on the computer of VASP: reduces OUTCAR there, so that it need not be transferred.",
         )
         spec.inputs.validator = validate
         spec.inputs["metadata"]["options"]["parser_name"].default = "leopold.vasp"
@@ -112,6 +122,19 @@ class LeopoldVaspCalculation(VaspCalculation):
             message="the run stopped after {done} of {asked} steps; the complete ones are in `frames`",
             invalidates_cache=True,
         )
+
+    def prepare_for_submission(self, folder):
+        """VASP, and behind it the reducer, which sets OUTCAR aside where retrieval does not find it."""
+        calcinfo = super().prepare_for_submission(folder)
+        if "reducer" in self.inputs:
+            reduce = CodeInfo()
+            reduce.code_uuid = self.inputs.reducer.uuid
+            reduce.cmdline_params = ["reduce-vasp", "OUTCAR", REDUCED, "--set-aside"]
+            reduce.stdout_name, reduce.join_files, reduce.withmpi = "reduce.txt", True, False
+            calcinfo.codes_info.append(reduce)
+            calcinfo.retrieve_list.append("reduce.txt")
+            calcinfo.retrieve_temporary_list.append(REDUCED)
+        return calcinfo
 
     def write_incar(self, dst: str, validate_tags: bool = False) -> None:
         """Write INCAR; tag names were checked by the validator, which also knows OCCEXT."""

@@ -24,6 +24,7 @@ from leopold_model.frames import Frame
 from leopold_model.vasp.occmatrix import read_occmatrix
 from leopold_model.vasp.outcar import read_outcar
 from leopold_model.vasp.poscar import read_poscar
+from leopold_model.vasp.reduced import REDUCED, read_reduced
 from leopold_model.vasp.run import Run, VaspError, frames
 from leopold_model.vasp.template import carrier_shells, shells_to_list
 from leopold_workflows.data.frames import FrameSetData
@@ -42,8 +43,7 @@ class LeopoldVaspParser(Parser):
         self._temporary = kwargs.get("retrieved_temporary_folder")
         notifications = self._notifications()
         try:
-            with self._file("OUTCAR") as path:
-                run = read_outcar(path)
+            run = self._run()
             steps = self._frames(run) if run.complete_steps else []
         except FileNotFoundError:
             problem = self._last_words()
@@ -206,6 +206,14 @@ class LeopoldVaspParser(Parser):
         return moved / (self._incar("potim", 0.5) * (steps[-1].step - steps[-2].step))
 
     # ---------------------------------------------------------------------------------------------------------- inputs
+
+    def _run(self) -> Run:
+        """The run, from what the job reduced OUTCAR to, or from OUTCAR."""
+        reduced = Path(self._temporary or "") / REDUCED
+        if self._temporary and reduced.is_file():
+            return read_reduced(reduced)
+        with self._file("OUTCAR") as path:
+            return read_outcar(path)
 
     @contextmanager
     def _file(self, name: str) -> Iterator[Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from aiida import orm
+from aiida.common.exceptions import NotExistent
 from ase import Atoms
 from ase.data import atomic_numbers
 
@@ -90,10 +91,27 @@ def study(
         "parameters": orm.Dict(common["incar"]),
         "hubbard": orm.Dict({kind: u for kind, u in recipe["hubbard"].items() if kind in used}),
         "options": merge(common["options"], options or {}, "options"),
+        **({"reducer": _reducer(common["reducer"], code)} if common["reducer"] else {}),
     }
     charges = {k: q for k, q in recipe["carrier"]["formal_charges"].items() if k in used | {recipe["substitute"]}}
     carrier = orm.Dict({**recipe["carrier"], "formal_charges": charges})
     return Study(recipe, level, overrides, structure, carrier, vasp, potential_family)
+
+
+def _reducer(label: str, vasp: orm.AbstractCode) -> orm.AbstractCode:
+    """The code of that label, which must be on the computer of `vasp`."""
+    try:
+        code = orm.load_code(label)
+    except NotExistent:
+        raise ProtocolError(
+            f"reducer = {label!r}: no such code; `verdi code list` shows them, give label@computer"
+        ) from None
+    if code.computer.uuid != vasp.computer.uuid:
+        raise ProtocolError(
+            f"reducer = {label!r} is on {code.computer.label}, but VASP on {vasp.computer.label}: install "
+            "aiida-leopold there too and set up its `leopold` as a code"
+        )
+    return code
 
 
 def _check_species(recipe: dict) -> None:

@@ -1,5 +1,8 @@
 """First-principles trajectories in segments: cut anywhere, they go on where they were."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -16,11 +19,12 @@ def chain(mgo):
     """A trajectory of the MgO hole, its neighbours pushed away: `chain(steps, segment_steps, prepend='')`."""
     start = distort_around(mgo.structure, mgo.carrier, orm.List([32]), orm.Float(0.05), orm.Float(0.0), orm.Int(1))
 
-    def run(steps, segment_steps, prepend="", **inputs):
+    def run(steps, segment_steps, prepend="", reducer=None, **inputs):
+        given = {"reducer": reducer} if reducer else {}
         options = {**mgo.vasp["options"], "prepend_text": prepend}
         outputs, node = run_get_node(
             FPMDWorkChain,
-            vasp={**mgo.vasp, "options": options},
+            vasp={**mgo.vasp, "options": options, **given},
             structure=start,
             carrier=mgo.carrier,
             sites=orm.List([32]),
@@ -60,6 +64,25 @@ def test_segments_follow_the_uncut_path(chain, tmp_path):
     for ours, theirs in zip(frames, reference, strict=True):
         assert np.abs(shortest(ours.positions - theirs.positions, ours.cell)).max() < 3e-5  # OUTCAR has five decimals
         assert ours.energy == pytest.approx(theirs.energy, abs=1e-4)
+
+
+def reducer(computer, executable):
+    return orm.InstalledCode(label="reducer", computer=computer, filepath_executable=str(executable)).store()
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_outcar_stays_where_it_was_made_and_the_frames_are_the_same(chain, aiida_localhost, works):
+    """Reduced by the job itself; where the reducer fails, OUTCAR is retrieved and read here."""
+    plain, _ = chain(3, 3)
+    executable = Path(sys.executable).parent / "leopold" if works else "/bin/false"
+    outputs, node = chain(3, 3, reducer=reducer(aiida_localhost, executable))
+    assert node.is_finished_ok, node.exit_message
+    assert outputs["frames"].base.attributes.get("content_hash") == plain["frames"].base.attributes.get("content_hash")
+    assert np.array_equal(outputs["velocities"].get_array("velocities"), plain["velocities"].get_array("velocities"))
+    remote = set(outputs["remote_folder"].listdir())
+    assert ({"OUTCAR.reduced", "run.h5"} <= remote and "OUTCAR" not in remote) if works else "OUTCAR" in remote
+    (job,) = (n for n in node.called if n.process_label == "LeopoldVaspCalculation")
+    assert not {"OUTCAR", "run.h5"} & set(job.outputs.retrieved.list_object_names())
 
 
 def test_a_job_that_never_starts_is_tried_again_and_then_given_up(chain):
