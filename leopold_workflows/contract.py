@@ -14,9 +14,9 @@ from plumpy.ports import PortNamespace
 
 # in reading order; aiida's own inherited metadata ports are left out of the tables
 PROCESSES = (
-    "leopold.dynamics", "leopold.seed", "leopold.fpmd", "leopold.learn", "leopold.train.base", "leopold.md.base",
-    "leopold.explore", "leopold.label.frames", "leopold.label", "leopold.transport",
-    "leopold.vasp", "leopold.train", "leopold.md", "leopold.evaluate",
+    "leopold.dynamics", "leopold.seed", "leopold.seed.configurations", "leopold.fpmd", "leopold.learn",
+    "leopold.train.base", "leopold.md.base", "leopold.explore", "leopold.label.frames", "leopold.label",
+    "leopold.transport", "leopold.vasp", "leopold.train", "leopold.md", "leopold.evaluate",
 )  # fmt: skip
 _INHERITED = ("metadata", "monitors", "remote_folder", "remote_stash", "retrieved")
 _BEGIN, _END = "<!-- ports of {} -->", "<!-- end of ports -->"

@@ -22,6 +22,7 @@ STAGES = {
     "TransportWorkChain": "transport: production dynamics",
     "FPMDWorkChain": "seed: first-principles molecular dynamics",
     "SeedWorkChain": "seed: localise the carrier",
+    "SeedConfigurationsWorkChain": "seed: several configurations",
     "LearnWorkChain": "learn",
     "PolaronDynamicsWorkChain": "starting",
 }

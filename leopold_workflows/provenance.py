@@ -16,7 +16,12 @@ from aiida.orm import CalcFunctionNode, CalcJobNode, ProcessNode, WorkflowNode
 Key = tuple[str, str]  # (name of the kind, stage)
 
 # the stage that a WorkChain begins; learning goes on to further rounds
-STAGES = {"SeedWorkChain": "seed", "LearnWorkChain": "round 1", "TransportWorkChain": "production"}
+STAGES = {
+    "SeedConfigurationsWorkChain": "seed",
+    "SeedWorkChain": "seed",
+    "LearnWorkChain": "round 1",
+    "TransportWorkChain": "production",
+}
 
 
 def collapsed_graph(process: ProcessNode) -> tuple[Counter, Counter]:

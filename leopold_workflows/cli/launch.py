@@ -11,7 +11,7 @@ import yaml
 from leopold_workflows.cli import options
 
 # inputs of a study that replace what its seed would make
-NODES = ("frames", "test", "starts", "template")
+NODES = ("configurations", "frames", "test", "starts", "template")
 
 
 def _study(context: click.Context, _option, value: str) -> str:
@@ -47,6 +47,7 @@ def launch() -> None:
 @click.option("--protocol", type=click.Choice(["fast", "balanced", "stringent"]), default="balanced", show_default=True)
 @click.option("--potential-family", help="POTCAR family of aiida-vasp; default: placeholders for the stand-in.")
 @click.option("--structure", help="Host supercell instead of the material's: PK, UUID or a file like POSCAR.")
+@click.option("--configurations", help="PK or UUID of structures with carrier sites, each of which is seeded.")
 @click.option("--frames", help="PK or UUID of labelled frames: the study begins with them and has no seed.")
 @click.option("--test", help="PK or UUID of a held-out run to go with --frames.")
 @click.option("--starts", help="PK or UUID of starts of dynamics to go with --frames.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_
@@ -14,6 +15,7 @@ from leopold_workflows.vasp.validation import frame_faults
 from leopold_workflows.workchains.label import check_template, label_faults, label_settings
 from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs
 from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
+from leopold_workflows.workchains.seed_configurations import OWN, SeedConfigurationsWorkChain, configurations_faults
 from leopold_workflows.workchains.transport import TransportWorkChain, transport_inputs
 
 # inputs of the study that replace the output of a stage
@@ -22,6 +24,8 @@ FROM_SEED = ("frames", "test", "starts")
 
 class PolaronDynamicsWorkChain(WorkChain):
     """Seed -> learn -> transport.
+
+    The seed is one run from the host, or one from each of `configurations`, which a search or a person chose.
 
     A stage whose result is given is left out: with `frames` (of an earlier study, or imported) there is no seed, with
     `model` and `catalogue` (and `frames` to start from) no learning. Learning that ended unconverged (6xx) has
@@ -35,6 +39,12 @@ class PolaronDynamicsWorkChain(WorkChain):
         super().define(spec)
         spec.input("host", valid_type=orm.StructureData, help="The perfect crystal, as the supercell of the study.")
         spec.input("frames", valid_type=FrameSetData, required=False, help="Labelled frames, instead of a seed.")
+        spec.input(
+            "configurations",
+            valid_type=FrameSetData,
+            required=False,
+            help="Structures with `carrier_sites`, each of which is seeded (leopold.seed.configurations).",
+        )
         spec.input("test", valid_type=FrameSetData, required=False, help="A held-out run to go with `frames`.")
         spec.input("starts", valid_type=FrameSetData, required=False, help="Starts of dynamics to go with `frames`.")
         spec.input(
@@ -82,6 +92,7 @@ class PolaronDynamicsWorkChain(WorkChain):
             cls.results,
         )
         spec.expose_outputs(SeedWorkChain, namespace="seed", namespace_options={"required": False})
+        spec.expose_outputs(SeedConfigurationsWorkChain, namespace="seed", include=("verdicts",))
         spec.expose_outputs(LearnWorkChain)
         spec.output("transport", valid_type=orm.Dict, required=False, help="Rates, diffusion, mobility, Arrhenius.")
         spec.expose_outputs(
@@ -148,14 +159,20 @@ class PolaronDynamicsWorkChain(WorkChain):
     def run_seed(self):
         """Localise the carrier and run first-principles dynamics."""
         inputs = AttributeDict(self.exposed_inputs(SeedWorkChain, "seed"))
-        inputs.structure = self.inputs.host
         inputs.metadata = {"call_link_label": "seed"}
-        return ToContext(seed=self.submit(SeedWorkChain, **inputs))
+        if "configurations" not in self.inputs:
+            inputs.structure = self.inputs.host
+            return ToContext(seed=self.submit(SeedWorkChain, **inputs))
+        for name in OWN:
+            inputs.pop(name, None)
+        inputs.configurations = self.inputs.configurations
+        return ToContext(seed=self.submit(SeedConfigurationsWorkChain, **inputs))
 
     def inspect_seed(self):
         """Take its frames, and the held-out run as test."""
         node = self.ctx.seed
         self.out_many(self.exposed_outputs(node, SeedWorkChain, "seed"))
+        self.out_many(self.exposed_outputs(node, SeedConfigurationsWorkChain, "seed"))
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_SUB_PROCESS_SEED.format(status=node.exit_status, why=node.exit_message)
         outputs = node.outputs
@@ -244,15 +261,26 @@ def validate_inputs(inputs, _) -> str | None:
         return "model without frames: dynamics starts from frames with carrier sites; give `frames` too"
     # the stages have their own validators, but these are silent where the crystal is not yet among their inputs
     if "frames" not in inputs:
-        message = seed_faults(inputs["seed"], inputs["host"])
+        message = _seed_faults(inputs)
         if message:
-            return _prefixed("seed", message)
+            return message
     if "learn" in inputs and not learned:
         message = label_faults(inputs["learn"]["label"], inputs["host"])
         if message:
             return _prefixed("learn.label", message)
         return _mixed_settings(inputs)
     return None
+
+
+def _seed_faults(inputs) -> str | None:
+    if "configurations" not in inputs:
+        message = seed_faults(inputs["seed"], inputs["host"])
+        return _prefixed("seed", message) if message else None
+    cell = inputs["host"].get_ase().cell.array
+    for frame in inputs["configurations"].get_frames():
+        if np.abs(frame.cell - cell).max() > 1e-3:
+            return f"configurations: {frame.run or frame.id} has another cell than the host; give all that supercell"
+    return configurations_faults({**inputs["seed"], "configurations": inputs["configurations"]})
 
 
 def _mixed_settings(inputs) -> str | None:

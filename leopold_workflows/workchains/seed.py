@@ -56,6 +56,12 @@ class SeedWorkChain(WorkChain):
         spec.input("stride", valid_type=orm.Int, default=lambda: orm.Int(1), help="Keep every n-th step.")
         spec.input("dynamics_incar", valid_type=orm.Dict, help="INCAR tags of dynamics, POTIM among them.")
         spec.input("quorum", valid_type=orm.Float, default=lambda: orm.Float(0.8), help="Least fraction of runs.")
+        spec.input(
+            "prefix",
+            valid_type=orm.Str,
+            default=lambda: orm.Str(""),
+            help="Of the names that the runs of dynamics have on their frames.",
+        )
         spec.inputs.validator = _validate
         spec.outline(
             cls.setup,
@@ -189,7 +195,7 @@ class SeedWorkChain(WorkChain):
                 steps=self.inputs.steps,
                 segment_steps=self.inputs.segment_steps,
                 seed=orm.Int(seed),
-                run=orm.Str(name),
+                run=orm.Str(self.inputs.prefix.value + name),
                 incar=self.inputs.dynamics_incar,
                 restart_folder=release.remote_folder,
                 monitor=orm.Dict({"max_participation": self.inputs.max_participation.value}),

@@ -1,6 +1,7 @@
 """The seed: a carrier localised, released and verified, then dynamics with a held-out run."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
+from leopold_model.frames import Frame
 from leopold_model.vasp.template import Template
 from leopold_workflows.calculations.functions_vasp import initial_velocities
+from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.verdict import judge
 from leopold_workflows.workchains.seed import SeedWorkChain
+from leopold_workflows.workchains.seed_configurations import SeedConfigurationsWorkChain
 
 SMALL = {
     "seed": {"runs_per_temperature": 1, "temperatures": [600], "relaxation_steps": 8, "stride": 2, "sites": [40]},
@@ -54,6 +58,54 @@ def test_from_a_crystal_to_frames(standin):
     atoms = outputs["structure"].get_ase()
     near = np.sort(atoms.get_distances(40, range(32), mic=True))[:6]
     assert (near > 4.181 / 2 + 0.05).all()
+
+
+def arrangements(mgo, *runs):
+    """The perfect crystal with the hole asked for on another atom each time."""
+    atoms = mgo.structure.get_ase()
+    return FrameSetData.from_frames(
+        [
+            Frame(
+                atoms.numbers, atoms.positions, atoms.cell.array, carrier="hole", carrier_sites=(40 + 5 * k,), run=run
+            )
+            for k, run in enumerate(runs)
+        ]
+    )
+
+
+def test_several_configurations_are_seeded_each(standin, mgo):
+    """One of two arrangements loses its carrier; the other gives its data, under a name of its own."""
+    builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo", protocol="fast", overrides=SMALL)
+    inputs = {k: v for k, v in builder._inputs(prune=True).items() if k not in ("structure", "sites")}
+    # MAGMOM names the site: 40 oxygen-first zeros before the moment are the first arrangement
+    spread = 'grep -qE "MAGMOM *= *45" INCAR && export LEOPOLD_STANDIN_FAIL=delocalised'
+    options = {**inputs["vasp"]["options"], "prepend_text": spread}
+    inputs["vasp"] = {**inputs["vasp"], "options": options}
+    outputs, node = run_get_node(SeedConfigurationsWorkChain, configurations=arrangements(mgo, "a", "b"), **inputs)
+    assert node.is_finished_ok, node.exit_message
+    assert {f.run for f in outputs["frames"].get_frames()} == {"a-fpmd_600K_1"}
+    assert {f.run for f in outputs["validation"].get_frames()} == {"a-validation"}
+    verdicts = [outputs["verdicts"][key] for key in sorted(outputs["verdicts"])]
+    assert [v["outcome"] for v in verdicts] == ["verified", "delocalised"]
+    assert [v["requested"] for v in verdicts] == [[40], [45]]
+    assert outputs["template"]["shells"][0]["site"] == 40
+
+
+def test_configurations_that_cannot_be_seeded_are_refused_at_launch(standin, mgo):
+    builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo", protocol="fast", overrides=SMALL)
+    inputs = {k: v for k, v in builder._inputs(prune=True).items() if k not in ("structure", "sites")}
+
+    def message(frames):
+        with pytest.raises(ValueError) as error:
+            instantiate_process(
+                get_manager().get_runner(), SeedConfigurationsWorkChain, configurations=frames, **inputs
+            )
+        return str(error.value)
+
+    assert "two are called 'a'" in message(arrangements(mgo, "a", "a"))
+    wrong = [replace(f, carrier_sites=(3,)) for f in arrangements(mgo, "").get_frames()]
+    assert "configuration-1: sites: atom 3 is Mg" in message(FrameSetData.from_frames(wrong))
+    assert "give structures with carrier_sites" in message(FrameSetData.from_frames([]))
 
 
 def test_velocities_have_their_temperature_and_seed(mgo):

@@ -1,5 +1,6 @@
 """Handlers and decisions of the WorkChains around one job, and of the study, with stand-ins for what they call."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -258,6 +259,28 @@ def test_study_begins_with_a_seed(dynamics):
     assert process.needs_seed() and process.needs_learning() and process.wants_transport()
     process.run_seed()
     assert process.calls[0][0] == "SeedWorkChain" and len(process.calls[0][1]["structure"].sites) == 64
+
+
+def test_study_begins_with_several_configurations(dynamics, study_frames):
+    frames = study_frames()
+    process = dynamics(configurations=frames)
+    assert process.needs_seed()
+    process.run_seed()
+    ((name, inputs),) = process.calls
+    assert name == "SeedConfigurationsWorkChain" and inputs["configurations"].content == frames.content
+    assert not {"structure", "sites", "prefix"} & set(inputs) and inputs["quorum"].value > 0
+    with pytest.raises(ValueError, match=r"configurations: configuration-1: sites: \[\] for 1 carriers"):
+        dynamics(configurations=FrameSetData.from_frames([replace(f, carrier_sites=()) for f in frames.get_frames()]))
+    with pytest.raises(ValueError, match=r"configurations: .* has another cell than the host"):
+        dynamics(configurations=study_frames(cell=8.4 * np.eye(3)))
+    process.ctx.seed = node(
+        frames=frames,
+        validation=frames,
+        starts=frames,
+        verdicts={"configuration_001": orm.Dict({"outcome": "verified"})},
+    )
+    process.exposed_outputs = lambda *_: {}
+    assert process.inspect_seed() is None and process.ctx.frames is frames
 
 
 def test_frames_of_another_cell_or_level_of_theory_are_refused_at_launch(dynamics, study_frames, make_frames):
