@@ -41,11 +41,11 @@ def initial_velocities(structure: orm.StructureData, temperature: orm.Float, see
 
 
 @calcfunction
-def occupation_matrix(
-    structure: orm.StructureData, carrier: orm.Dict, hubbard: orm.Dict, sites: orm.List
-) -> orm.SinglefileData:
-    """OCCMATRIX that puts one carrier on each of `sites`, in the orbital `carrier['orbital']` if it names one."""
-    return _imposed(structure, carrier, hubbard, sites.get_list())[0]
+def occupation_matrix(structure: orm.StructureData, carrier: orm.Dict, hubbard: orm.Dict, sites: orm.List) -> dict:
+    """The `occmatrix` that puts one carrier on each of `sites`, in the orbital `carrier['orbital']` if it names one,
+    and these `orbitals` by site."""
+    occmatrix, orbitals = _imposed(structure, carrier, hubbard, sites.get_list())
+    return {"occmatrix": occmatrix, "orbitals": orm.Dict(orbitals)}
 
 
 def _imposed(
@@ -191,14 +191,23 @@ def judge_last(
     requested: orm.List,
     carrier: orm.Dict,
     max_participation: orm.Float,
+    orbitals: orm.Dict | None = None,
+    occupations: orm.Dict | None = None,
 ) -> orm.Dict:
     """Verdict on the last frame of a released `relaxation`: where the carrier sits, how clearly, and with what bonds.
 
-    `seen` is the output `carrier` of that run, which knows the moment of the whole cell.
+    `seen` is the output `carrier` of that run, which knows the moment of the whole cell; `orbitals` and `occupations`
+    are those of `judge_label`.
     """
     last = relaxation.get_frames()[-1]
     found = judge_released(
-        last, host.get_ase(), seen.get("cell_moment"), requested.get_list(), carrier["species"], max_participation.value
+        last,
+        host.get_ase(),
+        seen.get("cell_moment"),
+        requested.get_list(),
+        carrier["species"],
+        max_participation.value,
+        orbital_share=_least_share(orbitals, occupations),
     )
     return orm.Dict(found.as_dict())
 

@@ -57,6 +57,17 @@ def import_(paths, carrier, n, stride, names, settings, label) -> None:
         raise click.ClickException(function.exit_message)
     frames.label = label or ", ".join(run.label for run in runs)
     _print(frames, runs)
+    for older in _same_frames(frames):
+        click.echo(f"the same frames are in FrameSetData<{older.pk}> {older.label}, imported {older.ctime:%Y-%m-%d}")
+
+
+def _same_frames(frames) -> list:
+    """Earlier nodes of the same content."""
+    from aiida import orm
+
+    digest = frames.base.attributes.get("content_hash")
+    query = orm.QueryBuilder().append(type(frames), filters={"attributes.content_hash": digest, "id": {"<": frames.pk}})
+    return query.all(flat=True)
 
 
 def _given(kind: str | None, n: int | None, told: list[dict | None]) -> dict | None:

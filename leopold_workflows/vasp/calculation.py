@@ -112,8 +112,8 @@ class LeopoldVaspCalculation(VaspCalculation):
         spec.exit_code(
             320,
             "ERROR_OCCUPATIONS_NOT_IMPOSED",
-            message="OCCEXT = 1 was asked but OUTCAR does not list the imposed occupations of every atom in OCCMATRIX: "
-            "this VASP is not patched for occupation-matrix control and ignored the tag",
+            message="OCCEXT = 1 was asked but OUTCAR does not list every atom of OCCMATRIX with the occupations given "
+            "there: this VASP is not patched for occupation-matrix control and ignored the tag, or read another file",
             invalidates_cache=True,
         )
         spec.exit_code(

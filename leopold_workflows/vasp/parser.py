@@ -33,6 +33,7 @@ from leopold_workflows.vasp.verdict import MAX_PARTICIPATION, participation, sho
 
 # a line per electronic iteration and per step, of which long runs print hundreds of thousands
 _PROGRESS = re.compile(r"\s*([A-Z]{3}:\s+\d|\d+ (T=|F=)|N\s+E\s)")
+IMPOSED_DIGITS = 1e-3  # a patched VASP prints what it imposes, with four decimals
 
 
 class LeopoldVaspParser(Parser):
@@ -82,11 +83,18 @@ class LeopoldVaspParser(Parser):
         return None
 
     def _imposed(self, run: Run) -> bool:
-        """Whether OUTCAR says that the file was found and lists every atom of it; the patch's title is no sign."""
+        """Whether OUTCAR says that the file was found, lists every atom of it, and prints the matrices of it where it
+        prints any; the patch's title is no sign."""
         if not (run.occ_banner and run.occ_banner.imposed):
             return False
         with self.node.inputs.occmatrix.as_path() as path:
-            return set(read_occmatrix(path)) <= set(run.occ_banner.atoms)
+            wanted = read_occmatrix(path)
+        printed = (run.complete_steps[-1].onsite if run.complete_steps else None) or {}
+        return set(wanted) <= set(run.occ_banner.atoms) and all(
+            np.allclose(ours, theirs, atol=IMPOSED_DIGITS)
+            for atom in set(wanted) & set(printed)
+            for ours, theirs in zip(wanted[atom][1:], printed[atom][1:], strict=True)
+        )
 
     def _critical(self, notifications: list[dict]):
         """VASP's own fatal messages (not one about a charge it was told to have)."""

@@ -140,7 +140,9 @@ class SeedWorkChain(WorkChain):
 
     def run_localisation(self):
         """Submit it."""
-        inputs = self._relaxation("localisation", **self._strategy.preparation(self.inputs))
+        given = self._strategy.preparation(self.inputs)
+        self.ctx.orbitals = given.pop("orbitals", None)
+        inputs = self._relaxation("localisation", **given)
         return ToContext(localisation=self.submit(LeopoldVaspCalculation, **inputs))
 
     def inspect_localisation(self):
@@ -163,9 +165,11 @@ class SeedWorkChain(WorkChain):
         node = self.ctx.release
         if not _usable(node):
             return self.exit_codes.ERROR_SUB_PROCESS_RELEASE.format(status=node.exit_status)
+        asked = {"orbitals": self.ctx.orbitals} if self.ctx.get("orbitals") is not None else {}
+        printed = {"occupations": node.outputs.occupations} if "occupations" in node.outputs else {}
         found = judge_last(
             node.outputs.frames, node.outputs.carrier, self.inputs.structure, self.inputs.sites, self.inputs.carrier,
-            self.inputs.max_participation,
+            self.inputs.max_participation, **asked, **printed,
         )  # fmt: skip
         self.out("relaxation", node.outputs.frames)
         self.out("structure", node.outputs.structure)

@@ -99,6 +99,8 @@ def test_provenance_keeps_inputs_and_hashes_and_no_licensed_or_large_file(comman
         content = (old_folder / name).read_bytes()
         assert told["files"][name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert set(told["potcars"]) == {"Mg", "O"}
+    first, again = node, command("data", "import", old_folder)
+    assert f"the same frames are in FrameSetData<{first.pk}>" in again
     assert str(old_folder.parent) not in text + head + json.dumps(run.base.attributes.all)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from aiida import orm
 
 from leopold_model.vasp.poscar import blocks
 from leopold_workflows.protocols import FOLDER, ProtocolError, material, protocol
@@ -76,3 +77,16 @@ def test_builders_take_overrides(standin):
     assert builder.temperatures.get_list() == [500.0]
     with pytest.raises(ProtocolError, match=r"'sede': did you mean 'seed'"):
         SeedWorkChain.get_builder_from_protocol(standin, material="mgo", overrides={"sede": {}})
+
+
+def test_a_reducer_is_a_code_on_the_computer_of_vasp(standin, leopold_code, tmp_path):
+    def vasp(reducer):
+        return study(standin, material_name="mgo", overrides={"vasp": {"reducer": reducer}}).vasp
+
+    assert "reducer" not in vasp(None) and vasp("leopold@localhost")["reducer"].uuid == leopold_code.uuid
+    with pytest.raises(ProtocolError, match=r"reducer = 'leopord@localhost': no such code; `verdi code list`"):
+        vasp("leopord@localhost")
+    other = orm.Computer("gpu", "gpu.invalid", transport_type="core.local", scheduler_type="core.direct").store()
+    orm.InstalledCode(label="leopold", computer=other, filepath_executable="/bin/true").store()
+    with pytest.raises(ProtocolError, match="reducer = 'leopold@gpu' is on gpu, but VASP on localhost"):
+        vasp("leopold@gpu")

@@ -10,6 +10,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 from ase import Atoms
 
+from leopold_model.vasp.occmatrix import occmatrix_text
 from leopold_model.vasp.outcar import read_outcar
 from leopold_model.vasp.poscar import read_poscar
 from leopold_workflows.calculations.functions_vasp import occupation_matrix
@@ -149,11 +150,27 @@ def test_imposed_occupations_that_were_ignored(parse, md):
     assert outputs["frames"].base.attributes.get("sources") == {"omc": N_STEPS}, "never to be taken for data"
 
 
-@pytest.mark.parametrize(("listed", "imposed"), [("", False), (" ATOM 34 Spin 1", False), (" ATOM 33 Spin 1", True)])
-def test_imposed_occupations_are_believed_only_for_the_atoms_that_outcar_lists(parse, md, mgo, listed, imposed):
+@pytest.mark.parametrize(
+    ("listed", "printed", "imposed"),
+    [
+        ("", True, False),
+        (" ATOM 34 Spin 1", True, False),
+        (" ATOM 33 Spin 1", True, True),
+        (" ATOM 33 Spin 1", False, False),
+    ],
+)
+def test_imposed_occupations_are_believed_only_as_outcar_lists_and_prints_them(
+    parse, md, mgo, tmp_path, listed, printed, imposed
+):
+    """Atom 33 was given: with the matrices that this OUTCAR prints for it, or with others."""
     inputs, files, _ = md
     inputs.parameters = orm.Dict(inputs.parameters.get_dict() | {"occext": 1})
-    inputs.occmatrix = occupation_matrix(mgo.structure, mgo.carrier, mgo.vasp["hubbard"], orm.List([32]))
+    (tmp_path / "OUTCAR").write_bytes(files["OUTCAR"])
+    found = read_outcar(tmp_path / "OUTCAR").complete_steps[-1].onsite[32]
+    nominal = occupation_matrix(mgo.structure, mgo.carrier, mgo.vasp["hubbard"], orm.List([32]))["occmatrix"]
+    inputs.occmatrix = (
+        orm.SinglefileData(io.StringIO(occmatrix_text({32: found})), filename="OCCMATRIX") if printed else nominal
+    )
     head, rest = files["OUTCAR"].split(b" Occupation set for the following atoms", 1)
     said = b" OCCEXT found - reading\n" + head + b" Occupation set for the following atoms\n" + listed.encode()
     _, result = parse(inputs, files | {"OUTCAR": said + rest})
