@@ -1,5 +1,6 @@
 # make demo [SYSTEM=mgo|tio2]   the whole loop on this machine, from nothing to a first mobility
 # make test                     the test suite
+# make test-cluster             a study on PostgreSQL, RabbitMQ and SLURM of this machine (root on Debian; else skipped)
 # make lint                     style and types
 # Each makes .venv from requirements.lock when it is missing or older than the lock file.
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 export AIIDA_PATH := $(CURDIR)/demo/.aiida-none
 export MPLBACKEND := Agg
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test test-cluster lint lock clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/aiida-leopold demo $(SYSTEM)
@@ -18,6 +19,10 @@ demo: $(VENV)/.installed
 # a file stays on one worker: its tests share what they compiled, trained or ran
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n auto --dist loadfile tests
+
+test-cluster: $(VENV)/.installed
+	@tests/cluster/install.sh
+	LEOPOLD_TEST_CLUSTER=1 $(BIN)/python -m pytest -rs tests/cluster
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
