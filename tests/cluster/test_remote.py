@@ -5,8 +5,8 @@ import pytest
 
 @pytest.fixture
 def trajectory(cluster):
-    """`trajectory(steps, segment_steps, prepend)` submits an FPMDWorkChain of the MgO hole on the remote computer, whose
-    OUTCARs are reduced there."""
+    """`trajectory(steps, segment_steps, prepend)` submits an FPMDWorkChain of the MgO hole on the remote computer,
+    which reduces its OUTCARs."""
     from aiida import orm
     from aiida.engine import submit
 

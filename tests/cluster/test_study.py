@@ -73,17 +73,25 @@ def test_the_profile_is_the_one_of_a_cluster(cluster):
     assert "rabbitmq" in status.lower() or "amqp" in status.lower()
 
 
-def test_workers_killed_at_every_stage_change_nothing(study, launch, cluster, wait):
-    """SIGKILL to all workers of the daemon while VASP, training, labels and production are under way."""
-    again = launch()
-    for stage in ("FPMDWorkChain", "TrainCalculation", "LabelWorkChain", "TransportWorkChain"):
-        wait(
-            lambda: any(n.process_label == stage for n in again.called_descendants) or again.is_terminated, 10 * MINUTES
-        )  # noqa: B023
-        killed = cluster.workers()
+@pytest.fixture
+def kill_workers(cluster, wait):
+    """`kill_workers(study, stage)`: when the process `stage` has begun, all workers are killed; there are new ones
+    when it returns."""
+
+    def strike(study, stage):
+        wait(lambda: stage in {n.process_label for n in study.called_descendants} or study.is_terminated, 10 * MINUTES)
+        killed = set(cluster.workers())
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        wait(lambda: len(set(cluster.workers()) - set(killed)) == len(killed), MINUTES)  # noqa: B023
+        wait(lambda: len(set(cluster.workers()) - killed) == len(killed), MINUTES)
+
+    return strike
+
+
+def test_workers_killed_at_every_stage_change_nothing(study, launch, kill_workers, wait):
+    again = launch()
+    for stage in ("FPMDWorkChain", "TrainCalculation", "LabelWorkChain", "TransportWorkChain"):
+        kill_workers(again, stage)
     wait(lambda: again.is_terminated, 15 * MINUTES)
     assert result(again) == result(study), again.exit_message
 

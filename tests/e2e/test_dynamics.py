@@ -67,7 +67,7 @@ def test_labels_are_of_the_structures_that_were_asked(study):
     assert of_labels and all("harvested" in description for description in of_labels)
     missed = queries.failed_labels(study)
     assert len(missed) + len(pairs) == study.outputs.label_outcomes["total"]
-    assert {m["outcome"] for m in missed} <= {"moved", "delocalised", "not_converged", "failed"}
+    assert {m["outcome"] for m in missed} <= {"moved", "delocalised", "wrong_orbital", "not_converged", "failed"}
 
 
 def test_catalogue_and_criteria_agree(study):
