@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -184,9 +184,12 @@ def _explain(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] != "extra_forbidden":
         return f"{key} = {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
-    names: list[str] = list(schema.model_fields)
+    owner: Any = schema
     for part in item["loc"][:-1]:
-        names = list(schema.model_fields[str(part)].annotation.model_fields)  # type: ignore[union-attr]
+        is_section = isinstance(owner, type) and issubclass(owner, BaseModel)
+        # of a mapping of sections, its values
+        owner = owner.model_fields[str(part)].annotation if is_section else get_args(owner)[-1]
+    names = list(owner.model_fields)
     near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(names)}"
     return f"unknown key {key!r}: {hint}"

@@ -10,6 +10,7 @@ COMMANDS = {
     "data": "leopold_workflows.cli.data:data",
     "demo": "leopold_workflows.cli.demo:demo",
     "launch": "leopold_workflows.cli.launch:launch",
+    "setup": "leopold_workflows.cli.setup:setup",
     "show": "leopold_workflows.cli.show:show",
 }
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster import services
 
@@ -84,23 +85,35 @@ class Cluster:
         }.items():
             self.verdi("config", "set", name, value)
 
-    def computer(self, label: str, transport: str, *options: str) -> None:
-        """A computer whose jobs go through SLURM, with VASP's stand-in and `leopold` on it."""
-        self.verdi(
-            "computer", "setup", "--non-interactive", f"--label={label}", "--hostname=127.0.0.1",
-            f"--transport={transport}", "--scheduler=core.slurm", f"--work-dir={self.services.folder}/work/{label}",
-            "--mpiprocs-per-machine=1", "--mpirun-command=srun -n {tot_num_mpiprocs}", "--shebang=#!/bin/bash",
-        )  # fmt: skip
-        self.verdi("computer", "configure", transport, label, "--non-interactive", "--safe-interval=0", *options)
-        for code, plugin, executable in (
-            ("vasp", "leopold.vasp", "leopold-vasp-standin"),
-            ("leopold", "leopold.train", "leopold"),
-        ):
-            self.verdi(
-                "code", "create", "core.code.installed", "--non-interactive", f"--label={code}", f"--computer={label}",
-                f"--filepath-executable={BIN / executable}", f"--default-calc-job-plugin={plugin}", "--no-with-mpi",
-                f"--prepend-text={ONE_THREAD}",
-            )  # fmt: skip
+    def machines(self) -> None:
+        """Computers `cpu` and `gpu`, and `remote` through SSH: the jobs of all three go through SLURM."""
+        here = {
+            "hostname": "127.0.0.1", "transport": "core.local", "transport_options": {"safe_interval": 0},
+            "mpirun": "srun -n {tot_num_mpiprocs}", "poll_interval": 1,
+        }  # fmt: skip
+        ssh = {
+            "username": "root", "port": self.services.ssh, "key_filename": str(self.services.key), "safe_interval": 0,
+            "look_for_keys": False, "allow_agent": False, "load_system_host_keys": False, "key_policy": "AutoAddPolicy",
+        }  # fmt: skip
+        computers = {
+            label: {**here, "work_dir": f"{self.services.folder}/work/{label}"} for label in ("cpu", "gpu", "remote")
+        }
+        computers["remote"] |= {"transport": "core.ssh", "transport_options": ssh}
+        codes = {
+            f"{code}@{label}": {
+                "executable": str(BIN / executable), "plugin": plugin, "mpi": False, "prepend_text": ONE_THREAD,
+            }
+            for label in computers
+            for code, plugin, executable in (
+                ("vasp", "leopold.vasp", "leopold-vasp-standin"),
+                ("leopold", "leopold.train", "leopold"),
+            )
+        }  # fmt: skip
+        file = self.services.folder / "machines.yaml"
+        file.write_text(yaml.safe_dump({"computers": computers, "codes": codes}))
+        command = [str(BIN / "aiida-leopold"), "setup", str(file)]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def workers(self) -> list[int]:
         """Process ids of the daemon's workers."""
@@ -118,19 +131,11 @@ def cluster():
     os.environ |= {key: made.environment[key] for key in ("AIIDA_PATH", "PATH", "SLURM_CONF")}
     try:
         made.profile()
-        made.computer("cpu", "core.local")
-        made.computer("gpu", "core.local")
-        made.computer(
-            "remote", "core.ssh", "--username=root", f"--port={found.ssh}", f"--key-filename={found.key}",
-            "--no-look-for-keys", "--no-allow-agent", "--no-load-system-host-keys", "--key-policy=AutoAddPolicy",
-        )  # fmt: skip
+        made.machines()
         from aiida import load_profile
         from aiida.manage import get_manager
-        from aiida.orm import load_computer
 
         load_profile("cluster")
-        for label in ("cpu", "gpu", "remote"):
-            load_computer(label).set_minimum_job_poll_interval(1.0)
         made.verdi("daemon", "start", 2)
         yield made
         made.verdi("daemon", "stop")

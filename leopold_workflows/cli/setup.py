@@ -1,0 +1,36 @@
+"""`aiida-leopold setup`: computers and codes from one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import yaml
+
+
+@click.command()
+@click.argument("machines", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def setup(machines: Path) -> None:
+    """Make the computers and codes that FILE (YAML) describes and the profile lacks; run again, it changes nothing.
+
+    \b
+    Example:
+      computers:
+        cluster: {hostname: login.cluster.org, work_dir: "/scratch/{username}", procs_per_machine: 64,
+                  mpirun: "srun -n {tot_num_mpiprocs}", transport_options: {username: me}}
+      codes:
+        vasp@cluster: {executable: /opt/vasp/bin/vasp_gam, plugin: leopold.vasp, prepend_text: module load vasp}
+        leopold@cluster: {executable: /home/me/leopold/bin/leopold, mpi: false}
+    """
+    from aiida import load_profile
+
+    load_profile()
+    from leopold_model.config import parse
+    from leopold_workflows.machines import MachinesConfig, set_up
+
+    try:
+        described = parse(yaml.safe_load(machines.read_bytes()), MachinesConfig, where=str(machines))
+        for said in set_up(described):
+            click.echo(said)
+    except (ValueError, yaml.YAMLError) as error:
+        raise click.ClickException(str(error)) from None
