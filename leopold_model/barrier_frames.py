@@ -80,7 +80,9 @@ def line_of_labels(asked: Sequence[Frame], labels: Sequence[Frame], sites: tuple
             raise BarrierError(f"at the {name} of the path the reference does not keep the carrier on {sites[which]}")
     path = HopPath(tuple(points))
     crossing = _crossing(path, answered)
+    rest = [np.linalg.norm(points[k].states[k].forces, axis=1).max() for k in (0, -1)]
     return {
+        "largest_force_at_ends_eV_per_Angstrom": [float(force) for force in rest],
         "barrier_linear_eV": path.barrier,
         "reaction_energy_eV": path.reaction_energy,
         "verdict": crossing and crossing.verdict,
