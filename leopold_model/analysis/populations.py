@@ -57,7 +57,7 @@ def defect_distances(sites: SiteMap) -> np.ndarray:
     )
 
 
-def pair_correlation(occupancies: np.ndarray, distances: np.ndarray, allowed: Sequence[int]) -> Shells:
+def pair_correlation(occupancies: np.ndarray, distances: np.ndarray, allowed: np.ndarray) -> Shells:
     """Carrier-defect pairs by distance, over those of random placement on the `allowed` atoms.
 
     `occupancies` (r, n) of every replica, `distances` (d, n) of n atoms from d defects. The density of a continuum
@@ -67,15 +67,14 @@ def pair_correlation(occupancies: np.ndarray, distances: np.ndarray, allowed: Se
     occupancies, distances = np.atleast_2d(occupancies), np.atleast_2d(distances)
     if not distances.size:
         raise AnalysisError("no defect in the cell: a carrier-defect correlation needs an impurity or a vacancy")
-    atoms = np.asarray(allowed)
     rounded = np.round(distances, DIGITS)
-    levels = np.unique(rounded[:, atoms])
+    levels = np.unique(rounded[:, allowed])
     # (k, n): how many defects each atom has at each distance
     at = np.array([(rounded == level).sum(axis=0) for level in levels])
-    pairs = at[:, atoms].sum(axis=1)
-    share = occupancies[:, atoms] / occupancies[:, atoms].sum(axis=1, keepdims=True)
-    found = share @ at[:, atoms].T
-    return Shells(levels, pairs, pairs / len(atoms), found.mean(axis=0), _standard_error(found))
+    pairs = at[:, allowed].sum(axis=1)
+    share = occupancies[:, allowed] / occupancies[:, allowed].sum(axis=1, keepdims=True)
+    found = share @ at[:, allowed].T
+    return Shells(levels, pairs, pairs / len(allowed), found.mean(axis=0), _standard_error(found))
 
 
 @dataclass(frozen=True)
