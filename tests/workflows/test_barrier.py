@@ -15,6 +15,7 @@ from leopold_model.standin.crystals import ideal_cell
 from leopold_workflows.calculations.functions_barrier import hop_of_class, other_end, turned
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.workchains.barrier import BarrierWorkChain
+from leopold_workflows.workchains.localise import LocaliseWorkChain
 from tests.workflows.test_workchains import node, start
 
 NEAREST = "O-O 2.96 A <110> x12"
@@ -174,6 +175,21 @@ def test_a_model_or_an_end_that_does_not_fit_is_refused_at_launch(build, make_mo
     refused(builder, "final without initial")
     builder.initial = orm.StructureData(ase=ideal_cell("mgo", (1, 1, 1)))
     refused(builder, "initial: other atoms, another order or another cell than the host")
+
+
+def test_a_localisation_by_itself_is_the_first_half_of_a_seed(standin):
+    def made(**inputs):
+        return LocaliseWorkChain.get_builder_from_protocol(standin, material="mgo", protocol="fast", **inputs)
+
+    instantiate_process(get_manager().get_runner(), made(sites=[40]))
+    for builder, words in (
+        (made(sites=[3]), "sites: atom 3 is Mg; choose one of"),
+        (made(sites=[32, 33]), r"sites: \[32, 33\] for 1 carriers"),
+        (made(sites=[99]), "sites: 99 but the structure has atoms 0 to 63"),
+        (made(overrides={"seed": {"incar": {"ispin": 1}}}), "ISPIN = 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            instantiate_process(get_manager().get_runner(), builder)
 
 
 def test_a_class_names_two_atoms_and_the_other_end_is_the_first_turned():
