@@ -291,6 +291,9 @@ def validate_inputs(inputs, _) -> str | None:
         return "give either `sites`, the two atoms of the hop, or `pathway`, the name of its class"
     if carrier["n"] != 1:
         return f"label.carrier: n = {carrier['n']}; the barrier of a hop is that of one carrier"
+    if inputs["label"]["relaxation_steps"].value:
+        steps = inputs["label"]["relaxation_steps"].value
+        return f"label.relaxation_steps = {steps}: the images of a path keep their geometry; give 0"
     if message := label_faults(inputs["label"], host):
         return "\n".join(f"label: {line}" for line in message.splitlines())
     if "sites" in inputs:

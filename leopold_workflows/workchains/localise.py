@@ -12,7 +12,7 @@ from leopold_workflows.workchains.seed import SeedWorkChain, seed_inputs
 
 DYNAMICS = (
     "temperatures", "seeds", "validation_temperature", "validation_seed", "steps", "segment_steps", "stride",
-    "dynamics_incar", "quorum",
+    "dynamics_incar", "quorum", "prefix",
 )  # fmt: skip
 
 

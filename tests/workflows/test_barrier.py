@@ -156,6 +156,10 @@ def test_a_model_without_a_barrier_leaves_the_reference(shape):
         ({"sites": [32, 33], "overrides": {"barrier": {"branches": "one"}}}, "branches = 'one': choose 'both'"),
         ({"sites": [32, 33], "overrides": {"barrier": {"fmax": 0.0}}}, "fmax = 0.0: must be positive"),
         ({"sites": [32, 33], "overrides": {"barrier": {"image": 5}}}, "did you mean 'images'"),
+        (
+            {"sites": [32, 33], "overrides": {"label": {"relaxation_steps": 3}}},
+            "label.relaxation_steps = 3: the images",
+        ),
         ({"sites": [32, 33], "overrides": {"label": {"incar": {"nelmm": 5}}}}, "label: .*NELMM is not an INCAR tag"),
     ],
 )
