@@ -37,7 +37,7 @@ from leopold_model.frames import Frame, FrameError, read_frames
     is_flag=True,
     help="STRUCTURE holds two, relaxed elsewhere with the carrier on one atom and on the other: draw the line there.",
 )
-@click.option("--images", type=click.IntRange(min=5), default=13, show_default=True, help="Of each path, with ends.")
+@click.option("--images", type=click.IntRange(min=3), default=13, show_default=True, help="Of each path, with ends.")
 @click.option(
     "--fmax", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True,
     help="Largest force at the end, eV/Angstrom.",

@@ -76,8 +76,8 @@ def check_sites(node: orm.List | None, _=None) -> str | None:
 
 
 def check_images(node: orm.Int | None, _=None) -> str | None:
-    if node is not None and node.value < 5:
-        return f"images = {node.value}: give at least 5, ends included"
+    if node is not None and node.value < 3:
+        return f"images = {node.value}: give at least 3, ends included"
     return None
 
 
