@@ -9,6 +9,7 @@ from aiida.common.links import LinkType
 from aiida.orm import Node, ProcessNode
 
 from leopold_model import figures, plots
+from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.catalogue import Catalogue, build_catalogue
 from leopold_model.figures import Figures
 from leopold_model.frames import Frame
@@ -101,9 +102,13 @@ def _track(process: ProcessNode, outputs: Outputs, folder: Path) -> Figures:
     if not track.replicas:
         return {}
     catalogue = _catalogue(outputs)
-    if catalogue is None:
+    if catalogue is not None:
+        return figures.of_track(folder, track, catalogue)
+    try:
         catalogue = build_catalogue(track, host_of(track, carrier_species(track)))
-    return figures.of_track(folder, track, catalogue)
+    except AnalysisError:  # a cell that holds nothing twice tells no host; its exploration knows it
+        return {}
+    return figures.of_hops(folder, catalogue) | figures.of_track(folder, track, catalogue)
 
 
 def _selected(outputs: Outputs, folder: Path) -> Figures:

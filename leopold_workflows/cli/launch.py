@@ -174,7 +174,7 @@ def _node(option: str, identifier: str):
         return load_node(identifier)
     except NotExistent:
         raise ValueError(
-            f"--{option} {identifier}: no such node in this profile; `aiida-leopold data import` prints PK and UUID"
+            f"--{option} {identifier}: no such node in this profile; give the PK or UUID of one in it"
         ) from None
 
 

@@ -57,6 +57,8 @@ def test_an_exploration_has_rates_and_a_hop_of_its_windows(make_track, host, sit
     found = set(draw(study(track=track, catalogue=hops), tmp_path).values())
     assert found == {"pathways.png", "directions.png", "rates.png", "layers.png", "hop.png"}
     assert (tmp_path / "hop.gif").is_file()
+    alone = draw(study(track=track), tmp_path / "alone")
+    assert set(alone.values()) == {"directions.png", "layers.png", "hop.png"}, "its crystal is that of the dynamics"
 
 
 def test_an_evaluation_is_held_against_its_frames(make_frames, tmp_path):
