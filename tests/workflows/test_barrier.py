@@ -7,11 +7,15 @@ from textwrap import dedent
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.folders import SandboxFolder
 from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
+from leopold_model import barrier_command
+from leopold_model.frames import read_frames
 from leopold_model.standin.crystals import ideal_cell
+from leopold_workflows.calculations.barrier import BarrierCalculation
 from leopold_workflows.calculations.functions_barrier import hop_of_class, other_end, turned
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.workchains.barrier import BarrierWorkChain
@@ -213,3 +217,41 @@ def test_a_class_names_two_atoms_and_the_other_end_is_the_first_turned():
     broken = host.copy()
     broken.symbols[near[0]] = "F"  # a dopant beside the first site only
     assert turned(broken, broken, [i, j]) is None
+
+
+def test_the_job_writes_what_leopold_barrier_reads(teacher, make_model):
+    host = orm.StructureData(ase=ideal_cell("mgo", (2, 2, 2)))
+
+    def prepared(**ends):
+        options = {"resources": {"num_machines": 1, "num_mpiprocs_per_machine": 1}}
+        inputs = {"code": teacher, "model": make_model(), "sites": orm.List([32, 33]), "initial": host, **ends}
+        process = instantiate_process(
+            get_manager().get_runner(), BarrierCalculation, metadata={"options": options}, **inputs
+        )
+        with SandboxFolder() as folder:
+            arguments = process.prepare_for_submission(folder).codes_info[0].cmdline_params
+            return arguments, read_frames(folder.get_abs_path("ends.h5"))
+
+    arguments, frames = prepared(final=host)
+    assert [f.carrier_sites for f in frames] == [(32,), (33,)] and {f.carrier for f in frames} == {"hole"}
+    command = barrier_command.command.make_context("barrier", arguments[1:]).params
+    assert (command["start"], command["end"], command["ends"], command["images"]) == (32, 33, True, 13)
+    assert command["as_json"] and (command["fmax"], command["steps"]) == (0.01, 300)
+    arguments, frames = prepared()
+    assert len(frames) == 1 and "--ends" not in arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "words"),
+    [
+        ('{"status": "no_barrier", "reason": "the carrier left it"}', 520, "the carrier left it"),
+        ('{"status": "finished", "verdict": "adiabatic"}', None, None),
+        ("{}", 311, "status is None"),
+        ("", 311, "it is empty"),
+    ],
+)
+def test_the_parser_tells_a_model_without_a_barrier_from_a_broken_job(parse_job, text, status, words):
+    results, node = parse_job("leopold.barrier.learned", {"result.json": text, "leopold.err": ""})
+    assert (node.exit_status or None) == status
+    assert words is None or words in node.exit_message
+    assert ("results" in results) == (status != 311 or text == "{}")
