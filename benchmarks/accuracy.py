@@ -39,7 +39,7 @@ from leopold_model.config import MDConfig, TrainConfig
 from leopold_model.evaluate import evaluate_frames, predictions
 from leopold_model.frames import Frame, carrier_sites, read_frames, write_frames
 from leopold_model.md import run as run_md
-from leopold_model.plots import COLOURS, MARKERS, STYLE
+from leopold_model.plots.style import COLOURS, MARKERS, STYLE
 from leopold_model.tracks import read_track
 from leopold_model.train import run as run_training
 

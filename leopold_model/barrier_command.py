@@ -11,13 +11,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.io import read
 
-from leopold_model.analysis.pathways import enumerate_pathways
-from leopold_model.analysis.sites import SiteMap
+from leopold_model import barrier_report
 from leopold_model.barrier import (
     BarrierError,
-    Crossing,
-    HopPath,
-    Search,
     displacement,
     image_on,
     learned_surface,
@@ -30,15 +26,18 @@ from leopold_model.barrier import (
 from leopold_model.checkpoint import Model, ModelError, load_model
 from leopold_model.frames import Frame, FrameError, read_frames
 
-VERDICTS = {"adiabatic": "adiabatic, the moment passes over continuously", "diabatic": "diabatic, the moment jumps"}
-
 
 @click.command("barrier")
 @click.argument("model", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("structure", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--to", "end", type=int, required=True, help="Atom the carrier hops to, from 0.")
 @click.option("--from", "start", type=int, help="Atom it hops from; the frame's own carrier site if not given.")
-@click.option("--images", type=click.IntRange(min=5), default=13, show_default=True, help="Of each path, with ends.")
+@click.option(
+    "--ends",
+    is_flag=True,
+    help="STRUCTURE holds two, relaxed elsewhere with the carrier on one atom and on the other: draw the line there.",
+)
+@click.option("--images", type=click.IntRange(min=3), default=13, show_default=True, help="Of each path, with ends.")
 @click.option(
     "--fmax", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True,
     help="Largest force at the end, eV/Angstrom.",
@@ -46,8 +45,8 @@ VERDICTS = {"adiabatic": "adiabatic, the moment passes over continuously", "diab
 @click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Most, of each search.")
 @click.option("--reference", type=click.Choice(["standin"]), help="The same straight line on another surface, beside.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Picture (PNG and PDF) with its CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object on the last line.")
-def command(model, structure, end, start, images, fmax, steps, reference, plot, as_json):
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
+def command(model, structure, end, start, ends, images, fmax, steps, reference, plot, as_json):
     """Barrier of the hop of MODEL's carrier from the atom it sits on in STRUCTURE to another one.
 
     STRUCTURE is a frame file (.h5, .xyz; its first frame counts), or anything ASE reads with --from. Example:
@@ -57,21 +56,27 @@ def command(model, structure, end, start, images, fmax, steps, reference, plot, 
     try:
         learned = load_model(model)
         atoms, i = read_start(structure, start, learned)
-        result, text = barrier(learned, atoms, (i, end), images, fmax, steps, reference)
+        other = read_end(structure, atoms) if ends else None
+        check_sites(atoms, (i, end))
     except (BarrierError, FrameError, ModelError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(text)
+    try:
+        result = barrier(learned, atoms, (i, end), images, fmax, steps, reference, other)
+    except BarrierError as error:
+        # this much is known of the hop, and a machine that asks is told so
+        if as_json:
+            click.echo(json.dumps({"status": "no_barrier", "reason": str(error)}))
+        raise click.ClickException(str(error)) from None
     if plot is not None:
         from leopold_model.plots import hop_barrier
 
         hop_barrier(plot, result)
-    if as_json:
-        click.echo(json.dumps(result))
+    click.echo(json.dumps(result) if as_json else barrier_report.table(result))
 
 
 def read_start(structure: Path, start: int | None, model: Model) -> tuple[Atoms, int]:
     """The structure and the atom that carries; FrameError, ModelError or BarrierError when it cannot be used."""
-    if structure.name.removesuffix(".gz").endswith((".h5", ".hdf5", ".xyz", ".extxyz")):
+    if _holds_frames(structure):
         frames = read_frames(structure)
         if not frames:
             raise FrameError(f"{structure} holds no frame: give one with the carrier on its site")
@@ -92,6 +97,23 @@ def read_start(structure: Path, start: int | None, model: Model) -> tuple[Atoms,
     model.must_serve(frame.cell, frame.pbc)
     atoms = Atoms(frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
     return atoms, frame.carrier_sites[0] if start is None else start
+
+
+def read_end(structure: Path, start: Atoms) -> Atoms:
+    """The second structure of the file, where the carrier sits on the other atom."""
+    frames = read_frames(structure) if _holds_frames(structure) else []
+    if len(frames) != 2:
+        found = f"{len(frames)} frames" if _holds_frames(structure) else "not a frame file"
+        raise FrameError(f"--ends: {structure} is {found}; give a file (.h5, .xyz) of two, start and end of the hop")
+    if not np.array_equal(frames[1].numbers, start.numbers) or np.abs(frames[1].cell - start.cell).max() > 1e-6:
+        raise FrameError(f"--ends: the two structures in {structure} differ in atoms or cell; give the same for both")
+    end = start.copy()
+    end.positions = frames[1].positions
+    return end
+
+
+def _holds_frames(path: Path) -> bool:
+    return path.name.removesuffix(".gz").endswith((".h5", ".hdf5", ".xyz", ".extxyz"))
 
 
 def check_sites(atoms: Atoms, sites: tuple[int, int]) -> None:
@@ -120,154 +142,59 @@ def barrier(
     fmax: float,
     steps: int,
     reference: str | None = None,
-) -> tuple[dict, str]:
-    """The result for a machine and the same as text; BarrierError when the hop has no barrier to give."""
+    end: Atoms | None = None,
+) -> dict:
+    """The result (see `barrier_report`); BarrierError when the hop has no barrier to give.
+
+    With `end`, `atoms` is where the line begins and `end` where it ends, as they are; without, both are relaxed first.
+    """
     from leopold_model.calculator import LeopoldCalculator
 
-    check_sites(atoms, sites)
     i, j = sites
     # small differences of large energies: single precision would show in the forces at fmax
     surface = learned_surface(atoms, LeopoldCalculator(model, [i], dtype="float64"))
-    start = relax(surface, atoms, i, fmax, steps)
-    crystal = site_map(start, chemical_symbols[atoms.numbers[i]])
-    turned = None if crystal is None else image_on(crystal, i, j)
+    if end is None:
+        start = relax(surface, atoms, i, fmax, steps)
+        ends = start, relax(surface, _guess(start, sites), j, fmax, steps)
+    else:
+        ends = atoms, end
+    line, crossing = linear_path(surface, *ends, sites, n_images)
+    result = {
+        "status": "finished",
+        "carrier": model.carrier,
+        **barrier_report.between(ends[0], site_map(ends[0], chemical_symbols[atoms.numbers[i]]), sites),
+        "ends": "relaxed" if end is None else "given",
+        "path_length_Angstrom": float(np.linalg.norm(displacement(*ends))),
+        **barrier_report.line(line, crossing),
+        "barrier_neb_eV": None,
+        "neb": None,
+        "reference": None,
+    }
+    if reference is not None:
+        try:
+            found = linear_path(standin_surface(atoms), *ends, sites, n_images)
+        except ValueError as error:
+            raise BarrierError(f"--reference {reference}: {error}") from None
+        result["reference"] = {"name": reference, **barrier_report.line(*found)}
+        result["deviation"] = barrier_report.deviation(result, result["reference"])
+    try:
+        if end is not None:
+            ends = relax(surface, atoms, i, fmax, steps), relax(surface, end, j, fmax, steps)
+        path, search = minimum_energy_path(surface, *ends, sites, n_images, fmax, steps)
+        # an unfinished band has no top to speak of; its points are in "neb" all the same
+        result["barrier_neb_eV"] = path.barrier if search.converged else None
+        result["neb"] = barrier_report.neb(path, search)
+    except BarrierError as error:
+        result["neb_missing"] = str(error)
+    return result
+
+
+def _guess(start: Atoms, sites: tuple[int, int]) -> Atoms:
+    """Where to begin to look for the other end: the first turned onto it, if an operation of the crystal does that;
+    without one, the carrier has to dig itself in anew from where the atoms are."""
+    crystal = site_map(start, chemical_symbols[start.numbers[sites[0]]])
+    turned = None if crystal is None else image_on(crystal, *sites)
     guess = start.copy()
     if turned is not None:
         guess.positions += turned
-    # without an operation that takes i to j, the carrier has to dig itself in anew from where the atoms are
-    end = relax(surface, guess, j, fmax, steps)
-    line, crossing = linear_path(surface, start, end, sites, n_images)
-    path, search = minimum_energy_path(surface, start, end, sites, n_images, fmax, steps)
-    other = None
-    if reference is not None:
-        try:
-            other = linear_path(standin_surface(atoms), start, end, sites, n_images)
-        except ValueError as error:
-            raise BarrierError(f"--reference {reference}: {error}") from None
-    result = {
-        "sites": [i, j],
-        "species": str(atoms.symbols[i]),
-        "carrier": model.carrier,
-        **_hop(start, end, crystal, sites),
-        **_line(line, crossing),
-        # an unfinished band has no top to speak of; its points are in "neb" all the same
-        "barrier_neb_eV": path.barrier if search.converged else None,
-        "neb": {
-            "converged": search.converged,
-            "steps": search.steps,
-            "largest_force_eV_per_Angstrom": search.force,
-            "images_without_state": search.without_state,
-            **_columns(path),
-        },
-        "reference": None if other is None else {"name": reference, **_line(*other)},
-    }
-    return result, table(result, line, crossing, path, search, other)
-
-
-def _hop(start: Atoms, end: Atoms, crystal: SiteMap | None, sites: tuple[int, int]) -> dict:
-    """Between which sites, by name where the crystal is perfect; `path_length` is that of the whole lattice."""
-    i, j = sites
-    if crystal is None:
-        name, distance = None, float(start.get_distance(i, j, mic=True))
-    else:
-        distance = crystal.distance(i, j)
-        key = (int(crystal.sublattice[i]), int(crystal.sublattice[j]), *map(int, crystal.shortest(i, j)[0]))
-        # a supercell a little strained against its host has its hops a little longer
-        name = enumerate_pathways(crystal.host, 1.05 * distance).by_key[key].name
-    length = float(np.linalg.norm(displacement(start, end)))
-    return {"pathway": name, "distance_Angstrom": distance, "path_length_Angstrom": length}
-
-
-def _line(path: HopPath, crossing: Crossing) -> dict:
-    return {
-        "barrier_linear_eV": max(path.barrier, crossing.energy),
-        "reaction_energy_eV": path.reaction_energy,
-        "verdict": crossing.verdict,
-        "crossing": {
-            "s": crossing.point.s,
-            "energy_eV": crossing.energy,
-            "share_told_i": crossing.point.shares[0],
-            "share_told_j": crossing.point.shares[1],
-            "jump": crossing.jump,
-        },
-        **_columns(path),
-    }
-
-
-def _columns(path: HopPath) -> dict:
-    """`moments` is (k, 2, 2): point, told site, site."""
-    energies = path.energies
-    return {
-        "s": path.s.tolist(),
-        "energy_i": energies[:, 0].tolist(),
-        "energy_j": energies[:, 1].tolist(),
-        "energy_lower": path.lower.tolist(),
-        "on_j": [bool(p.on_j) for p in path.points],
-        "moments": path.moments.tolist(),
-    }
-
-
-# ---------------------------------------------------------------------------------------------------------------- text
-
-
-def table(
-    result: dict,
-    line: HopPath,
-    crossing: Crossing,
-    path: HopPath,
-    search: Search,
-    other: tuple[HopPath, Crossing] | None,
-) -> str:
-    """The result as plain text, energies in eV."""
-    i, j = result["sites"]
-    where = result["pathway"] or f"{result['distance_Angstrom']:.2f} A"
-    lines = [f"{result['carrier']} from {result['species']} {i} to {j}, {where}", ""]
-    lines += ["straight line between the relaxed ends", *_rows(line, (i, j)), _said(crossing, j), ""]
-    lines += ["minimum-energy path (climbing-image NEB)", *_rows(path, (i, j))]
-    if search.converged:
-        lines.append(f"converged in {search.steps} steps")
-    else:
-        remedy = "allow more --steps"
-        if search.without_state:
-            remedy = (
-                f"at {search.without_state} images the carrier stays on neither site, where a model may extrapolate: "
-                "allow more --steps, or train it on frames of this hop"
-            )
-        lines.append(f"NOT CONVERGED: largest force {search.force:.3g} eV/A after {search.steps} steps; {remedy}")
-    if other is not None:
-        lines += ["", "reference: the stand-in on the same straight line", *_rows(other[0], (i, j))]
-        lines.append(_said(other[1], j))
-    beside = result["reference"]
-    lines += ["", f"{'':24}{'model':>10}" + (f"{beside['name']:>10}" if beside else "")]
-    for label, key in (
-        ("barrier, straight line", "barrier_linear_eV"),
-        ("barrier, NEB", "barrier_neb_eV"),
-        ("reaction energy", "reaction_energy_eV"),
-    ):
-        own = f"{result[key]:10.4f}" if result[key] is not None else f"{'none':>10}"
-        extra = f"{beside[key]:10.4f}" if beside and key in beside else ""
-        lines.append(f"{label:24}{own}{extra}")
-    return "\n".join(lines)
-
-
-def _rows(path: HopPath, sites: tuple[int, int]) -> list[str]:
-    """A star marks the lower surface, brackets an energy whose carrier does not stay."""
-    i, j = sites
-    head = f"{'E':>9} {f'm({i})':>8} {f'm({j})':>8}"
-    lines = [f"{'':6} {f'told {i}':^29} {f'told {j}':^29}", f"{'s':>6}  {head}    {head}"]
-    for point, energies in zip(path.points, path.energies, strict=True):
-        cells = []
-        for k in (0, 1):
-            energy = f"{energies[k]:.4f}" if point.stays[k] else f"({energies[k]:.4f})"
-            star = "*" if point.on_j == k else " "
-            cells.append(f"{energy:>9} {point.moments[k, 0]:8.3f} {point.moments[k, 1]:8.3f} {star}")
-        lines.append(f"{point.s:6.3f}  {'  '.join(cells)}".rstrip())
-    return lines
-
-
-def _said(crossing: Crossing, j: int) -> str:
-    a, b = crossing.point.shares
-    return (
-        f"crossing at s = {crossing.point.s:.3f}, {crossing.energy:.4f} eV: share of {j} {a:.2f} and {b:.2f}, "
-        f"{VERDICTS[crossing.verdict]}"
-    )
+    return guess

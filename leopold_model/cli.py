@@ -14,6 +14,7 @@ VERBS = {
     "hops": "leopold_model.hops_command:command",
     "transport": "leopold_model.transport_command:command",
     "barrier": "leopold_model.barrier_command:command",
+    "plot": "leopold_model.plot_command:command",
     "import-vasp": "leopold_model.vasp.import_command:command",
     "reduce-vasp": "leopold_model.vasp.reduce_command:command",
     "occmatrix": "leopold_model.vasp.occmatrix_command:command",

@@ -16,7 +16,8 @@ from plumpy.ports import PortNamespace
 PROCESSES = (
     "leopold.dynamics", "leopold.seed", "leopold.seed.configurations", "leopold.fpmd", "leopold.learn",
     "leopold.train.base", "leopold.md.base", "leopold.explore", "leopold.label.frames", "leopold.label",
-    "leopold.transport", "leopold.vasp", "leopold.train", "leopold.md", "leopold.evaluate",
+    "leopold.transport", "leopold.barrier", "leopold.localise",
+    "leopold.vasp", "leopold.train", "leopold.md", "leopold.evaluate", "leopold.barrier.learned",
 )  # fmt: skip
 _INHERITED = ("metadata", "monitors", "remote_folder", "remote_stash", "retrieved")
 _BEGIN, _END = "<!-- ports of {} -->", "<!-- end of ports -->"
@@ -24,7 +25,7 @@ _BEGIN, _END = "<!-- ports of {} -->", "<!-- end of ports -->"
 
 def process_class(entry_point: str):
     """The process behind an entry point name."""
-    factory = CalculationFactory if entry_point in PROCESSES[-4:] else WorkflowFactory
+    factory = CalculationFactory if entry_point in PROCESSES[-5:] else WorkflowFactory
     return factory(entry_point)
 
 

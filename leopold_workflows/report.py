@@ -9,9 +9,7 @@ from aiida.orm import WorkflowNode
 from rich.console import Console
 from rich.markdown import Markdown
 
-from leopold_model import plots
-from leopold_model.frames import Frame
-from leopold_workflows import provenance, queries
+from leopold_workflows import figures, provenance
 
 
 def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
@@ -43,8 +41,10 @@ def write_report(process: WorkflowNode, folder: Path, console: Console, wall_tim
     (folder / "summary.json").write_text(json.dumps(data, indent=1))
     if "model" in process.outputs:
         (folder / "model.leopold").write_bytes(process.outputs.model.get_content(mode="rb"))
-    figures = _figures(process, data, folder)
-    text = markdown(data, _transport(process), figures)
+    found = figures.draw(process, folder)
+    provenance.draw(process, folder / "provenance.png")
+    found["Provenance, steps of one kind drawn as one box"] = "provenance.png"
+    text = markdown(data, _transport(process), found)
     (folder / "report.md").write_text(text)
     console.print(Markdown(markdown(data, _transport(process), {})))
     console.print(f"[bold]report, figures and summary.json in {folder}[/bold]")
@@ -142,38 +142,3 @@ def _criterion_row(c: dict) -> str:
 
 def _number(value) -> str:
     return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _figures(process: WorkflowNode, data: dict, folder: Path) -> dict[str, str]:
-    """Draw what the study has data for; caption -> file name."""
-    found: dict[str, str] = {}
-
-    def add(name: str, caption: str, function, *arguments) -> None:
-        function(folder / name, *arguments)
-        found[caption] = name
-
-    if data["pathways"]:
-        add("pathways.png", "Hops and verified labels by pathway", plots.pathway_bars, data["pathways"])
-    if data["errors"]:
-        add("learning_curve.png", "Errors by learning round", plots.round_errors, data["errors"])
-    if pairs := queries.labelled_hops(process):
-        caption = "Moments along resubmitted hops, model against reference"
-        add("moments.png", caption, plots.moment_parity, *moments_along_hops(pairs))
-    if data["mobility"]:
-        add("rates.png", "Hop rates with 95 % intervals", plots.hop_rates, _transport(process))
-        add("mobility.png", "Mobility with 95 % interval", plots.mobility, data["mobility"])
-    add("provenance.png", "Provenance, steps of one kind drawn as one box", lambda path: provenance.draw(process, path))
-    return found
-
-
-def moments_along_hops(pairs: list[tuple[Frame, Frame]]) -> tuple[list[float], list[float]]:
-    """Moments (mu_B) of the model and of the reference on every atom of the carrier's species.
-
-    `pairs` as `queries.labelled_hops` gives them: the frame as the model had it, its label.
-    """
-    ours, theirs = [], []
-    for asked, label in pairs:
-        species = asked.numbers == asked.numbers[asked.carrier_sites[0]]
-        ours += asked.spin_moments[species].tolist()
-        theirs += label.spin_moments[species].tolist()
-    return ours, theirs

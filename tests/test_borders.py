@@ -9,7 +9,10 @@ import tempfile
 
 import pytest
 
-LIGHT = ("frames", "config", "tracks", "plots", "analysis", "vasp", "standin", "cli")
+LIGHT = (
+    "frames", "config", "tracks", "barrier", "barrier_frames", "barrier_report", "figures", "plots", "analysis", "vasp",
+    "standin", "cli",
+)  # fmt: skip
 
 
 def modules(package: str) -> list[str]:

@@ -35,6 +35,26 @@ def _study(context: click.Context, _option, value: str) -> str:
     return study["material"]
 
 
+def _shared(command):
+    """The options every study takes."""
+    for option in reversed(SHARED):
+        command = option(command)
+    return command
+
+
+SHARED = (
+    click.option("--vasp", required=True, help="Label of the VASP code, like vasp@cluster."),
+    click.option("--leopold", required=True, help="Label of the leopold code, like leopold@gpu."),
+    click.option(
+        "--protocol", type=click.Choice(["fast", "balanced", "stringent"]), default="balanced", show_default=True
+    ),
+    click.option("--potential-family", help="POTCAR family of aiida-vasp; default: placeholders for the stand-in."),
+    click.option("--structure", help="Host supercell instead of the material's: PK, UUID or a file like POSCAR."),
+    options.overrides,
+    click.option("--dry-run", is_flag=True, help="Build and validate the inputs, print them, submit nothing."),
+)
+
+
 @click.group()
 def launch() -> None:
     """Submit a study to the daemon."""
@@ -42,18 +62,12 @@ def launch() -> None:
 
 @launch.command()
 @click.argument("material", metavar="STUDY", callback=_study, is_eager=True)
-@click.option("--vasp", required=True, help="Label of the VASP code, like vasp@cluster.")
-@click.option("--leopold", required=True, help="Label of the leopold code, like leopold@gpu.")
-@click.option("--protocol", type=click.Choice(["fast", "balanced", "stringent"]), default="balanced", show_default=True)
-@click.option("--potential-family", help="POTCAR family of aiida-vasp; default: placeholders for the stand-in.")
-@click.option("--structure", help="Host supercell instead of the material's: PK, UUID or a file like POSCAR.")
+@_shared
 @click.option("--configurations", help="PK or UUID of structures with carrier sites, each of which is seeded.")
 @click.option("--frames", help="PK or UUID of labelled frames: the study begins with them and has no seed.")
 @click.option("--test", help="PK or UUID of a held-out run to go with --frames.")
 @click.option("--starts", help="PK or UUID of starts of dynamics to go with --frames.")
 @click.option("--template", help="PK or UUID of a carrier's occupations to go with --frames.")
-@options.overrides
-@click.option("--dry-run", is_flag=True, help="Build and validate the inputs, print them, submit nothing.")
 def dynamics(material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, **nodes) -> None:
     """A whole study: seed, learn, transport. STUDY is a material (mgo, tio2), or a YAML file with `material` and any of
     these options, dashes as underscores.
@@ -63,14 +77,12 @@ def dynamics(material, vasp, leopold, protocol, potential_family, structure, ove
     A study that begins with frames: the same with --frames PK, as `aiida-leopold data import` printed it.
     """
     from aiida import load_profile
-    from aiida.engine import submit
     from aiida.plugins import WorkflowFactory
 
     load_profile()
-    process = WorkflowFactory("leopold.dynamics")
     try:
         given = {name: _node(name, nodes[name]) for name in NODES if nodes[name] is not None}
-        builder = process.get_builder_from_protocol(
+        builder = WorkflowFactory("leopold.dynamics").get_builder_from_protocol(
             code_vasp=_code("--vasp", vasp),
             code_leopold=_code("--leopold", leopold),
             material=material,
@@ -82,18 +94,64 @@ def dynamics(material, vasp, leopold, protocol, potential_family, structure, ove
         )
         for name, node in given.items():
             builder[name] = node
-        if dry_run:
-            # what a submission does before anything is stored: the builder alone asks no validator that needs two ports
-            ports = process.spec().inputs
-            error = ports.validate(ports.pre_process(builder._inputs(prune=True)))
-            if error is not None:
-                raise ValueError(error.message)
-            click.echo(builder)
-            return
-        node = submit(builder)
+        pk = _submit(builder, dry_run)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"submitted PolaronDynamicsWorkChain<{node.pk}>; `aiida-leopold show status {node.pk}` watches it")
+    if pk is not None:
+        click.echo(f"submitted PolaronDynamicsWorkChain<{pk}>; `aiida-leopold show status {pk}` watches it")
+
+
+@launch.command()
+@click.argument("material")
+@_shared
+@click.option("--model", required=True, help="PK or UUID of a trained model.")
+@click.option("--pathway", help="Class of the hop as the catalogue names it, like 'O-O 2.96 A <110> x12'.")
+@click.option("--sites", nargs=2, type=int, help="Instead of --pathway: the two atoms of the host, from 0.")
+def barrier(
+    material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, model, pathway, sites
+) -> None:
+    """One hop of a MATERIAL by a model beside VASP: barrier, moments, adiabatic or diabatic.
+
+    Example: aiida-leopold launch barrier mgo --model 1042 --pathway 'O-O 2.96 A <110> x12' --vasp vasp@cluster
+    --leopold leopold@gpu --potential-family PBE.54
+    """
+    from aiida import load_profile
+    from aiida.plugins import WorkflowFactory
+
+    load_profile()
+    try:
+        builder = WorkflowFactory("leopold.barrier").get_builder_from_protocol(
+            code_vasp=_code("--vasp", vasp),
+            code_leopold=_code("--leopold", leopold),
+            model=_node("model", model),
+            material=material,
+            pathway=pathway,
+            sites=sites,
+            structure=None if structure is None else _structure(structure),
+            protocol=protocol,
+            potential_family=potential_family,
+            overrides=overrides,
+        )
+        pk = _submit(builder, dry_run)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if pk is not None:
+        click.echo(f"submitted BarrierWorkChain<{pk}>; `aiida-leopold show figures {pk}` draws it when it is done")
+
+
+def _submit(builder, dry_run: bool) -> int | None:
+    """The PK of the process; None for a dry run, which prints the inputs. ValueError when they are at fault."""
+    from aiida.engine import submit
+
+    if not dry_run:
+        return submit(builder).pk
+    # what a submission does before anything is stored: the builder alone asks no validator that needs two ports
+    ports = builder.process_class.spec().inputs
+    error = ports.validate(ports.pre_process(builder._inputs(prune=True)))
+    if error is not None:
+        raise ValueError(error.message)
+    click.echo(builder)
+    return None
 
 
 def _code(option: str, label: str):
@@ -116,7 +174,7 @@ def _node(option: str, identifier: str):
         return load_node(identifier)
     except NotExistent:
         raise ValueError(
-            f"--{option} {identifier}: no such node in this profile; `aiida-leopold data import` prints PK and UUID"
+            f"--{option} {identifier}: no such node in this profile; give the PK or UUID of one in it"
         ) from None
 
 

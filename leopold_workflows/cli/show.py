@@ -13,16 +13,20 @@ def show() -> None:
     """Look at a study."""
 
 
-def _study(pk: int):
+def _node(pk: int):
     from aiida import load_profile
     from aiida.common.exceptions import NotExistent
     from aiida.orm import load_node
 
     load_profile()
     try:
-        node = load_node(pk)
+        return load_node(pk)
     except NotExistent:
         raise click.BadParameter(f"no node with pk {pk} in this profile; `verdi process list -a` shows them") from None
+
+
+def _study(pk: int):
+    node = _node(pk)
     if getattr(node, "process_label", None) != "PolaronDynamicsWorkChain":
         raise click.BadParameter(f"node {pk} is no PolaronDynamicsWorkChain but {node.__class__.__name__}")
     return node
@@ -51,3 +55,28 @@ def report(pk: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     node = _study(pk)
     write_report(node, folder, Console(), wall_time_s=(node.mtime - node.ctime).total_seconds())
+
+
+@show.command()
+@click.argument("pk", type=int)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("figures"), show_default=True)
+def figures(pk: int, folder: Path) -> None:
+    """Draw what the outputs of process PK allow, as PDF and PNG with the numbers of each as CSV.
+
+    PK is any finished process: a study, its learning, an exploration, transport, a barrier, labels, an evaluation.
+
+    Example: aiida-leopold show figures 1126 --folder paper
+    """
+    from aiida.orm import ProcessNode
+
+    from leopold_workflows.figures import draw
+
+    node = _node(pk)
+    if not isinstance(node, ProcessNode) or not node.is_terminated:
+        state = "still running" if isinstance(node, ProcessNode) else f"a {node.__class__.__name__}, not a process"
+        raise click.BadParameter(f"node {pk} is {state}; give the PK of a finished process (`verdi process list -a`)")
+    found = draw(node, folder)
+    if not found:
+        raise click.ClickException(f"{node.process_label}<{pk}> has no output that a figure is drawn of")
+    for caption, name in found.items():
+        click.echo(f"{folder / name}  {caption}")

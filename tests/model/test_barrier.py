@@ -13,7 +13,7 @@ from ase.build import bulk
 from ase.io import write
 from click.testing import CliRunner
 
-from leopold_model import barrier_command
+from leopold_model import barrier_command, barrier_report
 from leopold_model.barrier import (
     BarrierError,
     Point,
@@ -316,7 +316,7 @@ def leopold(monkeypatch, tmp_path, mgo):
 def test_command_gives_the_known_barrier(leopold, tmp_path):
     outcome = leopold("--to", "33", "--images", "7", "--fmax", "0.005", "--plot", str(tmp_path / "hop.png"), "--json")
     assert outcome.exit_code == 0, outcome.output
-    result = json.loads(outcome.stdout.splitlines()[-1])
+    result = json.loads(outcome.stdout)
     barrier = reorganisation(TAUGHT) / 4
     assert result["barrier_linear_eV"] == pytest.approx(barrier, abs=1e-3)
     assert result["barrier_neb_eV"] == pytest.approx(barrier, abs=2e-3)
@@ -325,7 +325,6 @@ def test_command_gives_the_known_barrier(leopold, tmp_path):
     assert result["distance_Angstrom"] == pytest.approx(2.956, abs=1e-3)
     assert np.shape(result["moments"]) == (7, 2, 2) and len(result["energy_i"]) == len(result["s"]) == 7
     assert result["neb"]["converged"] and result["reference"] is None
-    assert "diabatic, the moment jumps" in outcome.stdout
     assert (tmp_path / "hop.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "hop.csv").open() as handle:
         rows = list(csv.DictReader(handle))
@@ -335,16 +334,20 @@ def test_command_gives_the_known_barrier(leopold, tmp_path):
 def test_command_beside_the_standin(leopold):
     outcome = leopold("--to", "33", "--images", "5", "--reference", "standin", "--json")
     assert outcome.exit_code == 0, outcome.output
-    result = json.loads(outcome.stdout.splitlines()[-1])
-    assert result["reference"]["name"] == "standin" and len(result["reference"]["energy_i"]) == 5
-    assert "reference: the stand-in on the same straight line" in outcome.stdout
+    result = json.loads(outcome.stdout)
+    reference = result["reference"]
+    assert reference["name"] == "standin" and len(reference["energy_i"]) == 5
+    apart = 1e3 * np.subtract(result["energy_lower"], reference["energy_lower"])
+    assert result["deviation"]["energy_meV"]["largest"] == pytest.approx(np.abs(apart).max())
+    text = barrier_report.table(result)
+    assert "reference: standin on the same straight line" in text and "model off by at most" in text
 
 
 def test_command_prints_the_path_of_an_unfinished_search(leopold):
     outcome = leopold("--to", "33", "--images", "6", "--fmax", "0.02", "--steps", "5", "--json")
     assert outcome.exit_code == 0, outcome.output
-    assert "NOT CONVERGED: largest force" in outcome.stdout
-    result = json.loads(outcome.stdout.splitlines()[-1])
+    result = json.loads(outcome.stdout)
+    assert "NOT CONVERGED: largest force" in barrier_report.table(result)
     assert result["barrier_neb_eV"] is None
     assert not result["neb"]["converged"] and len(result["neb"]["s"]) == 6
 
@@ -355,6 +358,39 @@ def test_a_plain_structure_needs_the_site(leopold):
     assert "does not say where the carrier is (carrier_sites): give its atom with --from" in outcome.output
     outcome = leopold("--to", "33", "--from", "32", "--images", "5", structure="POSCAR")
     assert outcome.exit_code == 0, outcome.output
+    assert "hole from O 32 to 33, O-O 2.96 A <110> x12" in outcome.stdout
+    assert "diabatic, the moment jumps" in outcome.stdout and "converged in" in outcome.stdout
+
+
+def test_ends_relaxed_elsewhere_are_joined_as_they_are(leopold, tmp_path, mgo):
+    """Ends with one atom off: on the line between them it stays off, the minimum-energy path begins at rest."""
+    first, last = ends(TAUGHT, mgo)
+    frames, off = [], np.zeros_like(mgo.positions)
+    off[np.flatnonzero(~(TAUGHT.push(32) + TAUGHT.push(33)).any(axis=1))[0], 1] = 0.08
+    for atoms, site in ((first, 32), (last, 33)):
+        positions = atoms.positions + off
+        frames.append(Frame(atoms.numbers, positions, atoms.cell.array, carrier="hole", carrier_sites=(site,)))
+    write_frames(tmp_path / "ends.h5", frames)
+    outcome = leopold("--to", "33", "--ends", "--images", "5", "--json", structure="ends.h5")
+    assert outcome.exit_code == 0, outcome.output
+    result = json.loads(outcome.stdout)
+    barrier = reorganisation(TAUGHT) / 4
+    assert result["ends"] == "given" and result["energy_i"][2] == pytest.approx(barrier, abs=1e-4)
+    assert result["path_length_Angstrom"] == pytest.approx(np.linalg.norm(displacement(first, last)))
+    assert result["barrier_neb_eV"] == pytest.approx(barrier, abs=2e-3)
+    outcome = leopold("--to", "33", "--ends")
+    assert outcome.exit_code == 1 and "start.h5 is 1 frames; give a file (.h5, .xyz) of two" in outcome.output
+
+
+def test_a_hop_without_a_barrier_is_said_to_machines_too(leopold, tmp_path, mgo):
+    """Both ends hold the carrier on atom 32, so that told 33 it has a long way to go."""
+    start = relax(TAUGHT, mgo, 32, 1e-6, 100)
+    frame = Frame(start.numbers, start.positions, start.cell.array, carrier="hole", carrier_sites=(32,))
+    write_frames(tmp_path / "ends.h5", [frame, frame])
+    outcome = leopold("--to", "33", "--ends", "--json", structure="ends.h5")
+    assert outcome.exit_code == 1 and "so this hop has no barrier on this surface" in outcome.stderr
+    told = json.loads(outcome.stdout)
+    assert told["status"] == "no_barrier" and "atom 33" in told["reason"]
 
 
 @pytest.mark.parametrize(

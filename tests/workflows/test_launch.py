@@ -48,6 +48,20 @@ def test_faults_in_the_overrides_are_named(launch, overrides, words):
     assert words in result.output
 
 
+def test_a_barrier_needs_a_model_and_a_hop(standin, leopold_code, make_model):
+    def call(*options):
+        arguments = ["launch", "barrier", "mgo", "--vasp", str(standin.pk), "--leopold", str(leopold_code.pk)]
+        return CliRunner().invoke(main, [*arguments, "--dry-run", *options])
+
+    model = str(make_model().store().pk)
+    good = call("--model", model, "--sites", "32", "33", "--protocol", "fast")
+    assert good.exit_code == 0, good.output
+    assert "images: 5" in good.output
+    assert "give either `sites`" in call("--model", model).output
+    assert "no such class below" in call("--model", model, "--pathway", "O-O").output
+    assert "--model 99999: no such node" in call("--model", "99999", "--sites", "32", "33").output
+
+
 def test_yaml_that_is_none_and_codes_and_families_that_are_not_there_are_named(launch):
     for result, words in (
         (launch(text="seed: {stride: 3"), "overrides.yaml is not valid YAML"),

@@ -24,7 +24,9 @@ from leopold_workflows.calculations.functions_transport import transport_of
 from leopold_workflows.calculations.functions_vasp import gather_outcomes, judge_label
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.report import markdown, summary, write_report
+from tests.unrendered import unrendered  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("unrendered")
 SETTINGS = {"selection": {"offsets": [-10, 0, 10], "hops_per_pathway": 1, "min_verified": 1}}
 
 
@@ -139,7 +141,7 @@ def test_report_of_a_finished_study(learned, tmp_path):
     assert f"| 600 | {name} | {rate['count']} | {rate['rate_per_ps']:.3g} ({low:.3g} to {high:.3g}) |" in text
     for m in data["mobility"]:
         assert f"| {m['temperature_K']:.0f} | {m['value']:.2e} | {m['low']:.2e} to {m['high']:.2e} | " in text
-    figures = ("pathways", "learning_curve", "moments", "rates", "mobility", "provenance")
+    figures = ("pathways", "learning_curve", "moments", "directions", "rates", "mobility", "hop", "provenance")
     assert all(f"]({name}.png)" in text and (tmp_path / f"{name}.png").is_file() for name in figures)
 
 

@@ -1,0 +1,19 @@
+"""Figures made but not rendered, for tests that ask which figures there are and of which numbers."""
+
+from pathlib import Path
+
+import pytest
+from matplotlib.animation import FuncAnimation
+from matplotlib.figure import Figure
+
+from leopold_model.plots import strip, style
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """PNG, PDF and GIF are empty files, CSV is written; tests/model/test_plots.py renders each figure."""
+    touch = lambda _, path, **kwargs: Path(path).touch()  # noqa: E731
+    monkeypatch.setattr(Figure, "savefig", touch)
+    monkeypatch.setattr(FuncAnimation, "save", touch)
+    for module in (style, strip):
+        monkeypatch.setattr(module, "lay_out", lambda figure: None)
