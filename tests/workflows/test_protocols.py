@@ -79,14 +79,15 @@ def test_builders_take_overrides(standin):
         SeedWorkChain.get_builder_from_protocol(standin, material="mgo", overrides={"sede": {}})
 
 
-def test_a_reducer_is_a_code_on_the_computer_of_vasp(standin, leopold_code, tmp_path):
+def test_a_reducer_is_a_code_on_the_computer_of_vasp(standin, aiida_localhost):
     def vasp(reducer):
         return study(standin, material_name="mgo", overrides={"vasp": {"reducer": reducer}}).vasp
 
-    assert "reducer" not in vasp(None) and vasp("leopold@localhost")["reducer"].uuid == leopold_code.uuid
-    with pytest.raises(ProtocolError, match=r"reducer = 'leopord@localhost': no such code; `verdi code list`"):
-        vasp("leopord@localhost")
+    here = orm.InstalledCode(label="reduces", computer=aiida_localhost, filepath_executable="/bin/true").store()
+    assert "reducer" not in vasp(None) and vasp("reduces@localhost")["reducer"].uuid == here.uuid
+    with pytest.raises(ProtocolError, match=r"reducer = 'reduce@localhost': no such code; `verdi code list`"):
+        vasp("reduce@localhost")
     other = orm.Computer("gpu", "gpu.invalid", transport_type="core.local", scheduler_type="core.direct").store()
-    orm.InstalledCode(label="leopold", computer=other, filepath_executable="/bin/true").store()
-    with pytest.raises(ProtocolError, match="reducer = 'leopold@gpu' is on gpu, but VASP on localhost"):
-        vasp("leopold@gpu")
+    orm.InstalledCode(label="reduces", computer=other, filepath_executable="/bin/true").store()
+    with pytest.raises(ProtocolError, match="reducer = 'reduces@gpu' is on gpu, but VASP on localhost"):
+        vasp("reduces@gpu")
