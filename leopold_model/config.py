@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class ConfigError(ValueError):
@@ -131,6 +131,10 @@ class MDConfig(_Section):
     replicas: int = Field(1, ge=1, description="per temperature")
     timestep: float = Field(1.0, gt=0, description="fs")
     steps: int = Field(1000, ge=1, description="production steps per replica")
+    more_steps: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="beyond `steps`, one number per temperature; grows from run to run, each going on from the last"
+    )
+    keep_checkpoint: bool = Field(False, description="after the last step, so that more_steps can be added later")
     equilibration: int = Field(0, ge=0, description="steps discarded before production")
     friction: float = Field(0.002, gt=0, description="1/fs, Langevin")
     thermostat_time: float = Field(100.0, gt=0, description="fs, Nose-Hoover")
@@ -150,6 +154,19 @@ class MDConfig(_Section):
     trajectory: str = "trajectory.h5"
     track: str = "track.h5"
     max_wall_seconds: float | None = Field(None, gt=0)
+
+    @field_validator("more_steps")
+    @classmethod
+    def _one_per_temperature(cls, value, info):
+        temperatures = info.data.get("temperatures", ())
+        if value and len(value) != len(temperatures):
+            raise ValueError(f"give one number per temperature, {len(temperatures)} in all, or none")
+        return value
+
+    def total_steps(self, replica: int) -> int:
+        """Steps of one replica, equilibration included."""
+        more = self.more_steps[replica // self.replicas] if self.more_steps else 0
+        return self.equilibration + self.steps + more
 
 
 KINDS: dict[str, type[_Section]] = {"train": TrainConfig, "md": MDConfig}

@@ -1,7 +1,8 @@
 """Molecular dynamics with a learned model: `leopold md CONFIG.yaml`.
 
 Reads and checks the inputs, runs `md_simulation`, and leaves `trajectory.h5`, `track.h5`, `result.json` and, until the
-run is over, `checkpoint.h5`, from which the same command continues to the bit.
+run is over, `checkpoint.h5`, from which the same command continues to the bit. With `keep_checkpoint` it stays, and the
+same command with larger `more_steps` goes on from the end.
 """
 
 from __future__ import annotations

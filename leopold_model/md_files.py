@@ -102,7 +102,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, np.ndarray]:
         if found != (CHECKPOINT_FORMAT, CHECKPOINT_VERSION, fingerprint):
             raise CheckpointError(
                 f"{path} was written by a run with another model, start file or configuration: delete it to start "
-                "again, or restore the inputs it belongs to (only max_wall_seconds may change)"
+                "again, or restore the inputs it belongs to (only max_wall_seconds and more_steps may change)"
             )
         arrays: dict[str, np.ndarray] = {}
         h5.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)

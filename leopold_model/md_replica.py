@@ -103,7 +103,7 @@ class Replica:
 
     @property
     def total(self) -> int:
-        return self.config.equilibration + self.config.steps
+        return self.config.total_steps(self.index)
 
     def keep(self, rows: Rows, state: State) -> tuple[np.ndarray, np.ndarray]:
         """Take a good block and its end state; returns the row numbers (F,) and positions (F, n, 3) of frames due."""
@@ -248,3 +248,5 @@ class Replica:
         self.temperature_sum, self.extremes, self.spread = float(scalars[0]), scalars[1:3], scalars[3:]
         self.status, self.reason = (x.decode() for x in arrays["text"])
         self.start = arrays.get("start")
+        if self.status == "finished" and self.rows < self.total - self.config.equilibration:
+            self.status = "running"

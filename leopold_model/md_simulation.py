@@ -178,6 +178,7 @@ class Simulation:
         for replica in self.replicas:
             prefix = f"replica/{replica.index}/"
             replica.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+            self._check_restored(replica)
         for k, group in enumerate(self.groups):
             group.skin, pairs, listed = arrays[f"group/{k}"].tolist()
             group.pairs, group.listed = int(pairs), int(listed)
@@ -187,6 +188,19 @@ class Simulation:
                 f"{trajectory} is missing beside the checkpoint: bring it back or delete the checkpoint"
             )
         truncate_trajectory(trajectory, [r.frames_written for r in self.replicas])
+
+    def _check_restored(self, replica: Replica) -> None:
+        done, asked = replica.rows, replica.total - self.config.equilibration
+        if done > asked:
+            raise CheckpointError(
+                f"the checkpoint holds {done} steps at {replica.temperature:g} K, more than the {asked} asked for: raise "
+                "more_steps, or delete the checkpoint to start again"
+            )
+        if replica.status == "running" and int(replica.state.step) > done + self.config.equilibration:
+            raise CheckpointError(
+                f"the checkpoint ends inside a block, after {done} steps at {replica.temperature:g} K, and cannot be "
+                f"continued: make equilibration + steps and each of more_steps multiples of block = {self.length}"
+            )
 
     def save(self, seconds: float = 0.0) -> None:
         """Trajectory, track and checkpoint as of now."""
@@ -214,9 +228,9 @@ class Simulation:
         )
 
     def finish(self, seconds: float) -> dict:
-        """Write everything; the checkpoint stays only when there is something left to run."""
+        """Write everything; the checkpoint stays where there is something left to run, or may be (keep_checkpoint)."""
         interrupted = self.running
-        if interrupted:
+        if interrupted or self.config.keep_checkpoint:
             self.save(seconds)
         for replica in self.replicas:
             if replica.status == "running":
@@ -225,7 +239,8 @@ class Simulation:
                 replica.cutter.close()
         if not interrupted:
             self._write()
-            (self.directory / CHECKPOINT).unlink(missing_ok=True)
+            if not self.config.keep_checkpoint:
+                (self.directory / CHECKPOINT).unlink(missing_ok=True)
         result = self.result(seconds)
         (self.directory / RESULT).write_text(json.dumps(result, indent=1) + "\n")
         return result
@@ -256,12 +271,12 @@ class Simulation:
     def progress(self, elapsed: float) -> str:
         """One line: how far, how hot, where the carrier is, how long to go."""
         live = [r for r in self.replicas if r.status == "running"] or self.replicas
-        total = live[0].total
-        done = sum(min(int(r.state.step), total) for r in live)
+        total = sum(r.total for r in live)
+        done = sum(min(int(r.state.step), r.total) for r in live)
         kelvin = np.mean([r.last_temperature for r in live])
         flips = sum(len(r.flips.rows) for r in self.replicas)
         line = (
-            f"md {done // len(live)}/{total} steps  {len(live)}/{len(self.replicas)} replicas  {kelvin:.0f} K  "
+            f"md {done // len(live)}/{total // len(live)} steps  {len(live)}/{len(self.replicas)} replicas  {kelvin:.0f} K  "
             f"{flips} flips"
         )
         if self.rounds == 1:
@@ -270,7 +285,7 @@ class Simulation:
         rate = (done - self.warm[0]) / (elapsed - self.warm[1])
         if rate <= 0:
             return line
-        return f"{line}  {rate:.1f} steps/s  ETA {timedelta(seconds=round((total * len(live) - done) / rate))}"
+        return f"{line}  {rate:.1f} steps/s  ETA {timedelta(seconds=round((total - done) / rate))}"
 
 
 class Group:
@@ -359,7 +374,6 @@ def _roomy(count: int) -> int:
 
 
 def _fingerprint(config: MDConfig, frames: Sequence[Frame], model_hash: str) -> str:
-    content = json.dumps(config.model_dump(exclude={"max_wall_seconds", "device"}), sort_keys=True) + content_hash(
-        frames
-    )
+    free = {"max_wall_seconds", "device", "more_steps", "keep_checkpoint"}
+    content = json.dumps(config.model_dump(exclude=free), sort_keys=True) + content_hash(frames)
     return f"{model_hash}:{hashlib.sha256(content.encode()).hexdigest()}"

@@ -307,6 +307,26 @@ def test_a_run_cut_by_the_walltime_continues_to_the_bit(tmp_path, ensemble, monk
             np.testing.assert_array_equal(one[name][:], other[name][:])
 
 
+def test_a_finished_run_is_prolonged_to_the_bit_each_temperature_by_its_own_steps(tmp_path):
+    window = {"half_width": 100.0, "stride": 4.0}
+    options = {"temperatures": [300.0, 500.0], "steps": 60, "window": window, "keep_checkpoint": True}
+    whole, a = run(tmp_path / "whole", **options, more_steps=[60, 120])
+    assert [len(r) for r in a.replicas] == [120, 180] and whole["replicas"][1]["windows"] > 0
+    for more in ([], [0, 60], [60, 120]):
+        result, b = run(tmp_path / "pieces", **options, more_steps=more)
+    same(a, b)
+    for key in ("steps", "flips", "mean_temperature", "windows", "status"):
+        assert [r[key] for r in whole["replicas"]] == [r[key] for r in result["replicas"]], key
+    with pytest.raises(ValueError, match=r"holds 120 steps at 300 K, more than the 90 asked for"):
+        run(tmp_path / "pieces", **options, more_steps=[30, 120])
+
+
+def test_a_run_that_ended_inside_a_block_is_not_prolonged(tmp_path):
+    run(tmp_path, steps=50, block=30, keep_checkpoint=True)
+    with pytest.raises(ValueError, match="ends inside a block, after 50 steps.*multiples of block = 30"):
+        run(tmp_path, steps=50, block=30, keep_checkpoint=True, more_steps=[30])
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, monkeypatch):
     ticks = iter(range(10**6))
     monkeypatch.setattr(md_simulation.time, "monotonic", lambda: float(next(ticks)))
