@@ -193,8 +193,8 @@ class Simulation:
         done, asked = replica.rows, replica.total - self.config.equilibration
         if done > asked:
             raise CheckpointError(
-                f"the checkpoint holds {done} steps at {replica.temperature:g} K, more than the {asked} asked for: raise "
-                "more_steps, or delete the checkpoint to start again"
+                f"the checkpoint holds {done} steps at {replica.temperature:g} K, more than the {asked} asked for: "
+                "raise more_steps, or delete the checkpoint to start again"
             )
         if replica.status == "running" and int(replica.state.step) > done + self.config.equilibration:
             raise CheckpointError(
@@ -271,14 +271,11 @@ class Simulation:
     def progress(self, elapsed: float) -> str:
         """One line: how far, how hot, where the carrier is, how long to go."""
         live = [r for r in self.replicas if r.status == "running"] or self.replicas
-        total = sum(r.total for r in live)
+        total, n = sum(r.total for r in live), len(live)
         done = sum(min(int(r.state.step), r.total) for r in live)
         kelvin = np.mean([r.last_temperature for r in live])
         flips = sum(len(r.flips.rows) for r in self.replicas)
-        line = (
-            f"md {done // len(live)}/{total // len(live)} steps  {len(live)}/{len(self.replicas)} replicas  {kelvin:.0f} K  "
-            f"{flips} flips"
-        )
+        line = f"md {done // n}/{total // n} steps  {n}/{len(self.replicas)} replicas  {kelvin:.0f} K  {flips} flips"
         if self.rounds == 1:
             self.warm = (done, elapsed)  # the first round compiles: no rate can be told from it
             return line

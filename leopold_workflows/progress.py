@@ -17,9 +17,9 @@ from leopold_workflows.vasp.verdict import MISSES
 # innermost WorkChain first: the first of these that is active names the stage
 STAGES = {
     "LabelFramesWorkChain": "label: VASP with occupation control on hop frames",
+    "TransportWorkChain": "transport: production dynamics",
     "ExploreWorkChain": "explore: machine-learned dynamics",
     "TrainBaseWorkChain": "train: fit the network",
-    "TransportWorkChain": "transport: production dynamics",
     "FPMDWorkChain": "seed: first-principles molecular dynamics",
     "SeedWorkChain": "seed: localise the carrier",
     "SeedConfigurationsWorkChain": "seed: several configurations",

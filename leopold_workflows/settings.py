@@ -53,13 +53,15 @@ class LearnSettings(_Settings):
     criteria: CriteriaSettings = CriteriaSettings()
     max_rounds: int = Field(4, ge=1)
     max_labels: int = Field(100, ge=1, description="labels over all rounds, budget")
+    max_node_hours: float | None = Field(None, gt=0, description="of all jobs of all rounds, budget; None: no limit")
 
 
 class TransportSettings(_Settings):
     """`settings` of TransportWorkChain."""
 
     n_bootstrap: int = Field(1000, ge=50, description="samples behind every interval")
-    min_hops: int = Field(10, ge=1, description="committed hops at every temperature, else exit 602")
+    min_hops: int = Field(10, ge=1, description="committed hops to reach at every temperature, else exit 602")
+    max_steps: int = Field(1, ge=1, description="steps per replica beyond which no instalment is added, budget")
 
 
 def checked_by(schema: type[BaseModel], where: str) -> Callable:

@@ -124,6 +124,10 @@ class Catalogue:
         """Committed hops over all replicas."""
         return sum(len(r.table) for r in self.replicas)
 
+    def hops_at(self, temperature: float) -> int:
+        """Committed hops at one temperature."""
+        return sum(len(r.table) for r in self.replicas if r.temperature == temperature)
+
     @property
     def temperatures(self) -> tuple[float, ...]:
         """Distinct temperatures, ascending, K."""

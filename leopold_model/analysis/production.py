@@ -1,6 +1,9 @@
-"""Everything that is said of the transport in a catalogue of hops: per temperature, and across temperatures."""
+"""Production: how long to run for a number of hops, and everything that is said of the transport in them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
 
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.arrhenius import fit
@@ -27,3 +30,22 @@ def transport_summary(catalogue: Catalogue, *, seed: int = 0, n_samples: int = 1
     except AnalysisError as error:
         return found | {"arrhenius": None, "arrhenius_missing": str(error)}
     return found | {"arrhenius": line.to_dict(), "arrhenius_missing": ""}
+
+
+def steps_for_hops(
+    counts: Sequence[int], done: Sequence[int], *, wanted: int, instalment: int, most: int
+) -> tuple[int, ...]:
+    """Steps per replica each temperature should have in all, so that it shows `wanted` hops.
+
+    `counts` are its hops after `done` steps. What the hops so far promise, and a tenth more for their scatter, in whole
+    instalments; at most four times what was done, for few hops promise little; twice as much where there was none. A
+    temperature with enough hops, or with no room for an instalment below `most` steps, keeps what it has.
+    """
+
+    def target(n: int, steps: int) -> int:
+        if n >= wanted:
+            return steps
+        factor = min(1.1 * wanted / n, 4.0) if n else 2.0
+        return steps + instalment * min(ceil((factor - 1) * steps / instalment), max(most - steps, 0) // instalment)
+
+    return tuple(target(n, steps) for n, steps in zip(counts, done, strict=True))

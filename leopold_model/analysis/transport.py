@@ -109,7 +109,7 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
         found = short_lag_diffusion(walks(catalogue, temperature), memory=catalogue.return_time, seed=seed)
     except AnalysisError as error:
         missing = str(error)
-    n_hops = sum(len(r.table) for r in catalogue.replicas if r.temperature == temperature)
+    n_hops = catalogue.hops_at(temperature)
     return Transport(temperature, n_hops, time, rates, dispersion, Estimate(value, np.array(samples)), found, missing)
 
 

@@ -88,7 +88,7 @@ class ResumableCalculation(LeopoldCalculation):
             "restart_folder",
             valid_type=orm.RemoteData,
             required=False,
-            help="Remote folder of a job that ran out of walltime: continued from its checkpoint.",
+            help="Remote folder of a job that left a checkpoint: continued from there.",
         )
         spec.exit_code(
             OUT_OF_WALLTIME,

@@ -53,6 +53,7 @@ class ExploreWorkChain(WorkChain):
         )
         spec.output("track", valid_type=TrackData, required=False, help="Carrier sites of every step, hop windows.")
         spec.output("results", valid_type=orm.Dict, required=False, help="`result.json` of the dynamics.")
+        spec.output("remote_folder", valid_type=orm.RemoteData, required=False, help="Where the trajectory lies.")
         spec.output("catalogue", valid_type=PathwaySetData, required=False, help="Hops of this exploration by pathway.")
         spec.exit_code(403, "ERROR_SUB_PROCESS_MD", message="the dynamics failed with exit status {status}")
         spec.exit_code(
@@ -79,7 +80,8 @@ class ExploreWorkChain(WorkChain):
         n = orm.Int(config.replicas * len(config.temperatures))
         inputs.md.start = choose_start_frames(self.inputs.frames, n, self.inputs.seed)
         inputs.md.model, inputs.md.seed = self.inputs.model, self.inputs.seed
-        self.ctx.asked = config.steps * config.timestep * n.value
+        production = [config.total_steps(k) - config.equilibration for k in range(n.value)]
+        self.ctx.asked = sum(production) * config.timestep
         return ToContext(dynamics=self.submit(MDBaseWorkChain, **inputs))
 
     def inspect_dynamics(self):
@@ -89,6 +91,7 @@ class ExploreWorkChain(WorkChain):
             return self.exit_codes.ERROR_SUB_PROCESS_MD.format(status=node.exit_status)
         self.out("track", node.outputs.track)
         self.out("results", node.outputs.results)
+        self.out("remote_folder", node.outputs.remote_folder)
         fraction = node.outputs.track.base.attributes.get("duration") / self.ctx.asked
         if fraction == 0.0 or fraction < self.inputs.min_fraction.value:
             return self.exit_codes.ERROR_MD_UNSTABLE.format(fraction=fraction, why=node.exit_message)

@@ -19,7 +19,7 @@ class ResumingWorkChain(BaseRestartWorkChain):
     @classmethod
     def define(cls, spec):
         super().define(spec)
-        spec.expose_inputs(cls._process_class, namespace=cls.NAMESPACE, exclude=("restart_folder",))
+        spec.expose_inputs(cls._process_class, namespace=cls.NAMESPACE)
         spec.expose_outputs(cls._process_class)
         spec.outline(
             cls.setup,

@@ -10,6 +10,7 @@ from aiida.manage.caching import enable_caching
 from aiida.orm import CalcJobNode
 from aiida.plugins import WorkflowFactory
 
+from leopold_model.tracks import read_track
 from leopold_workflows import queries
 from tests.e2e.tiny import TINY
 
@@ -36,7 +37,8 @@ def test_study_ends_with_every_output(study):
     assert study.exit_status in (0, 601, 602, 603), study.exit_message
     wanted = {"frames", "model", "catalogue", "convergence", "learning_curve", "label_outcomes", "transport"}
     assert wanted <= set(study.outputs)
-    assert study.outputs.convergence["converged"] == (study.exit_status == 0)
+    learning = next(n for n in study.called if n.process_label == "LearnWorkChain")
+    assert study.outputs.convergence["converged"] == learning.is_finished_ok
     assert {"frames", "validation", "starts", "structure", "template"} <= set(study.outputs.seed)
 
 
@@ -68,6 +70,23 @@ def test_labels_are_of_the_structures_that_were_asked(study):
     missed = queries.failed_labels(study)
     assert len(missed) + len(pairs) == study.outputs.label_outcomes["total"]
     assert {m["outcome"] for m in missed} <= {"moved", "delocalised", "wrong_orbital", "not_converged", "failed"}
+
+
+def test_production_was_prolonged_and_tells_what_it_lacks(study):
+    (production,) = (n for n in study.called if n.process_label == "TransportWorkChain")
+    assert production.exit_status == 602 and "10000 wanted" in production.exit_message
+    first, second = (n for n in production.called if n.process_label == "ExploreWorkChain")
+    assert second.inputs.dynamics.md.restart_folder.uuid == first.outputs.remote_folder.uuid
+    whole, begun = (read(n.outputs.track) for n in (second, first))
+    for replica, before in zip(whole.replicas, begun.replicas, strict=True):
+        if before.status == "finished":
+            assert len(before) == 500 < len(replica)
+        np.testing.assert_array_equal(replica.sites[: len(before)], before.sites)
+
+
+def read(track):
+    with track.as_path() as path:
+        return read_track(path)
 
 
 def test_catalogue_and_criteria_agree(study):

@@ -25,10 +25,11 @@ TINY = {
         "retraining": {"epochs": 5},
     },
     "transport": {
-        "parameters": {"temperatures": [1200], "replicas": 2, "steps": 1000, "equilibration": 0, "hysteresis": 0.0},
+        "parameters": {"temperatures": [1200], "replicas": 2, "steps": 500, "equilibration": 0, "hysteresis": 0.0},
         "hops": {"tau_min": 10.0},
         "min_fraction": 0.0,
         "n_bootstrap": 50,
-        "min_hops": 1,
+        "min_hops": 10000,  # never enough: there is a second instalment, and 602
+        "max_steps": 1000,
     },
 }

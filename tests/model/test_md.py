@@ -323,7 +323,7 @@ def test_a_finished_run_is_prolonged_to_the_bit_each_temperature_by_its_own_step
 
 def test_a_run_that_ended_inside_a_block_is_not_prolonged(tmp_path):
     run(tmp_path, steps=50, block=30, keep_checkpoint=True)
-    with pytest.raises(ValueError, match="ends inside a block, after 50 steps.*multiples of block = 30"):
+    with pytest.raises(ValueError, match=r"ends inside a block, after 50 steps.*multiples of block = 30"):
         run(tmp_path, steps=50, block=30, keep_checkpoint=True, more_steps=[30])
 
 
