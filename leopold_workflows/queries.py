@@ -72,6 +72,20 @@ def studies_with_model(model: ModelData) -> list[ProcessNode]:
     return sorted({n.pk: n for n in made + query.all(flat=True)}.values(), key=lambda n: n.pk)
 
 
+def node_hours(study: WorkflowNode) -> float:
+    """Node-hours of all jobs below `study`: machines times wall time as the scheduler last told it, or else the time
+    from submission to the end. What came from the cache cost nothing."""
+    jobs = [n for n in study.called_descendants if isinstance(n, CalcJobNode)]
+    ran = [job for job in jobs if not job.base.caching.is_created_from_cache]
+    return sum(_wall_seconds(job) * (job.get_option("resources") or {}).get("num_machines", 1) for job in ran) / 3600
+
+
+def _wall_seconds(job: CalcJobNode) -> float:
+    told = job.get_last_job_info()
+    seconds = told.wallclock_time_seconds if told else None
+    return seconds if seconds is not None else (job.mtime - job.ctime).total_seconds()
+
+
 def functions_between(node: Node) -> list[CalcFunctionNode]:
     """Every calcfunction behind `node`, oldest first: what was done to the data between the jobs."""
     return _ancestors(node, CalcFunctionNode)

@@ -1,26 +1,26 @@
 """When learning may stop: every criterion with its value, its threshold and its verdict.
 
 That no new pathway appears is not enough: a run too short or too cold says the same. So a study has converged when
-explorations bring no new class, AND few hops fall in classes seen once (Good-Turing), AND every seen class has
-verified labels, AND the model is right on frames along hops, AND there were enough hops to tell.
+explorations bring no class that lacks labels, AND few hops fall in classes seen once (Good-Turing), AND every seen
+class has verified labels, AND the model is right on frames along hops, AND there were enough hops to tell. A budget of
+labels and node-hours ends it otherwise.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Thresholds. Explorations without a new class; Good-Turing unseen mass; verified labels per seen class; hops in
-    all; forces in eV/Angstrom and occupations in e on hop frames (root mean square); labels and node-hours to spend,
-    None for no limit."""
+    """Thresholds. Explorations in a row that asked for no label; Good-Turing unseen mass; verified labels per seen
+    class; hops in all; forces in eV/Angstrom and occupations in e on hop frames (root mean square); labels and
+    node-hours to spend, None for no limit."""
 
     quiet_rounds: int = 2
-    unseen_mass: float = 0.05
-    labels_per_class: int = 1
+    max_unseen_mass: float = 0.05
+    min_verified: int = 1
     min_hops: int = 20
     max_force_rmse: float = 0.10
     max_occupation_rmse: float = 0.05
@@ -29,12 +29,39 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What is known after an exploration.
+
+    `hops` class -> hops with the newest model, `verified` class -> labels whose carrier stayed where it was asked to
+    be; `given_up` the classes for which no further label is asked; `quiet` explorations in a row that asked for none.
+    `force_rmse` (eV/Angstrom) and `occupation_rmse` (e) are errors on hop frames the model was not trained on, None
+    when there are none. `labels` and `node_hours` were spent so far; `untrained`: labels wait to be trained on.
+    """
+
+    hops: Mapping[str, int]
+    verified: Mapping[str, int]
+    given_up: tuple[str, ...] = ()
+    quiet: int = 0
+    force_rmse: float | None = None
+    occupation_rmse: float | None = None
+    labels: int = 0
+    node_hours: float = 0.0
+    untrained: bool = False
+
+    def lacking(self, least: int) -> tuple[str, ...]:
+        """Classes seen that have fewer than `least` verified labels and may still get some."""
+        seen = sorted(name for name, n in self.hops.items() if n)
+        return tuple(name for name in seen if self.verified.get(name, 0) < least and name not in self.given_up)
+
+
+@dataclass(frozen=True)
 class Criterion:
-    """One requirement: `passed` compares `value` with `threshold` as `rule` says; `detail` names what is missing."""
+    """One requirement: `passed` compares `value` with `threshold` as `rule` says; `detail` names what is missing.
+    Without a value it is not met; without a threshold it is."""
 
     name: str
     value: float | None
-    threshold: float
+    threshold: float | None
     rule: str
     passed: bool
     detail: str = ""
@@ -42,25 +69,32 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Convergence:
-    """`criteria` of one round; `state` is 'converged', 'continue', 'too_few_hops' or 'budget_exhausted'; `next_step`
-    in words."""
+    """`criteria` of one round, then the `budget`; `state` is 'converged', 'continue', 'too_few_hops' or
+    'budget_exhausted'; `next_step` in words."""
 
     criteria: tuple[Criterion, ...]
+    budget: tuple[Criterion, ...]
     state: str
     next_step: str
 
     @property
     def converged(self) -> bool:
-        """Whether learning may stop."""
+        """Whether learning may stop. A spent budget does not undo convergence."""
         return self.state == "converged"
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """Names of the criteria that are not met, the budget aside."""
+        return tuple(c.name for c in self.criteria if not c.passed)
 
     def to_dict(self) -> dict:
         """JSON-ready."""
         return {
             "state": self.state,
             "converged": self.converged,
+            "failing": list(self.failing),
             "next_step": self.next_step,
-            "criteria": [asdict(c) for c in self.criteria],
+            "criteria": [asdict(c) for c in (*self.criteria, *self.budget)],
         }
 
 
@@ -71,95 +105,68 @@ def good_turing(counts: Mapping[str, int]) -> float:
     return sum(n == 1 for n in counts.values()) / total if total else 1.0
 
 
-def quiet_rounds(rounds: Sequence[Mapping[str, int]]) -> tuple[int, tuple[str, ...]]:
-    """Explorations at the end that brought no new class, and the classes that were new last. `rounds` holds class ->
-    hops of each exploration. One without any hop is not quiet but blind: it counts for nothing."""
-    seen: set[str] = set()
-    quiet = 0
-    latest: tuple[str, ...] = ()
-    for counts in rounds:
-        classes = {name for name, n in counts.items() if n}
-        if not classes:
-            continue
-        new = classes - seen
-        quiet = 0 if new else quiet + 1
-        latest = tuple(sorted(new)) or latest
-        seen |= classes
-    return quiet, latest
+def quiet_rounds(before: int, hops: Mapping[str, int], asked: bool) -> int:
+    """Explorations in a row that brought no class to be labelled, after one more that saw `hops` and, if `asked`,
+    called for labels, whatever they answered. One without any hop is not quiet but blind: it counts for nothing."""
+    return 0 if asked else before + any(hops.values())
 
 
-def assess(
-    rounds: Sequence[Mapping[str, int]],
-    verified_labels: Mapping[str, int],
-    *,
-    force_rmse: float | None,
-    occupation_rmse: float | None,
-    labels_spent: int = 0,
-    node_hours_spent: float = 0.0,
-    limits: Limits | None = None,
-) -> Convergence:
-    """Judge a study after its latest exploration.
-
-    `rounds`: class -> hops, one mapping per exploration, oldest first. `verified_labels`: class -> labels on its hop
-    frames whose carrier stayed where it was asked. `force_rmse` (eV/Angstrom) and `occupation_rmse` (e): errors of
-    the latest model on labelled hop frames it was not trained on, None when there is none yet.
-    """
+def assess(found: Standing, limits: Limits | None = None) -> Convergence:
+    """Judge a study after its latest exploration."""
     limits = limits or Limits()
-    counts: Counter = Counter()
-    for found in rounds:
-        counts.update(found)
-    seen = [name for name, n in counts.items() if n]
-    n_hops = sum(counts.values())
-    quiet, latest = quiet_rounds(rounds)
-    fewest = min((verified_labels.get(name, 0) for name in seen), default=0)
-    lacking = sorted(name for name in seen if verified_labels.get(name, 0) < limits.labels_per_class)
-    science = (
-        _at_least("quiet_rounds", quiet, limits.quiet_rounds, f"last new: {', '.join(latest)}" if latest else ""),
-        _at_most("unseen_mass", good_turing(counts), limits.unseen_mass, f"{len(seen)} classes, {n_hops} hops"),
-        _at_least("labels_per_class", fewest, limits.labels_per_class, ", ".join(lacking)),
-        _at_most("force_rmse", force_rmse, limits.max_force_rmse, "eV/Angstrom on hop frames"),
-        _at_most("occupation_rmse", occupation_rmse, limits.max_occupation_rmse, "e on hop frames"),
-        _at_least("hops", n_hops, limits.min_hops, ""),
+    seen = [name for name, n in found.hops.items() if n]
+    n_hops = sum(found.hops.values())
+    lacking = found.lacking(limits.min_verified)
+    short = sorted({*lacking, *(name for name in found.given_up if name in seen)})
+    fewest = min((found.verified.get(name, 0) for name in seen), default=0)
+    criteria = (
+        _judged(
+            "quiet_rounds", found.quiet, ">=", limits.quiet_rounds, "explorations in a row that asked for no label"
+        ),
+        _judged("labels_per_class", fewest, ">=", limits.min_verified, ", ".join(short)),
+        _judged("hops", n_hops, ">=", limits.min_hops, "with the newest model"),
+        _judged("unseen_mass", good_turing(found.hops), "<=", limits.max_unseen_mass, f"{len(seen)} classes"),
+        _judged("force_rmse", found.force_rmse, "<=", limits.max_force_rmse, "eV/Angstrom on hop frames"),
+        _judged("occupation_rmse", found.occupation_rmse, "<=", limits.max_occupation_rmse, "e on hop frames"),
     )
-    budget = tuple(
-        _at_most(name, spent, limit, "spent")
-        for name, spent, limit in (
-            ("labels", labels_spent, limits.max_labels),
-            ("node_hours", node_hours_spent, limits.max_node_hours),
-        )
-        if limit is not None
-    )
-    failed = [c.name for c in science if not c.passed]
-    if not failed:
+    labels = _judged("labels", found.labels, "<", limits.max_labels, "budget")
+    node_hours = _judged("node_hours", found.node_hours, "<", limits.max_node_hours, "budget")
+    failing = [c.name for c in criteria if not c.passed]
+    # labels are no longer asked for, which ends it only if there is nothing else left to do
+    spent = not node_hours.passed or (not labels.passed and bool(lacking) and not found.untrained)
+    if not failing and not found.untrained:
         state = "converged"
-    elif all(c.passed for c in budget):
+    elif not spent:
         state = "continue"
     else:
-        state = "too_few_hops" if "hops" in failed else "budget_exhausted"
-    return Convergence((*science, *budget), state, _next_step(failed, lacking, state, limits, n_hops))
+        state = "too_few_hops" if "hops" in failing else "budget_exhausted"
+    step = _next_step(failing, short, n_hops, limits)
+    larger = " and ".join(f"max_{c.name}" for c in (labels, node_hours) if not c.passed)
+    next_step = f"raise {larger}, then {step}" if spent and state != "converged" else step
+    return Convergence(criteria, (labels, node_hours), state, next_step)
 
 
+# the most fundamental first: what the others say of a run without hops means little
 _STEPS = {
-    "hops": "raise the temperature or the length of the exploration: {n_hops} hops of {min_hops} needed",
-    "labels_per_class": "label hop frames of {lacking}",
-    "quiet_rounds": "train on the new labels and explore again",
-    "unseen_mass": "explore longer: too large a share of the hops is in classes seen once",
+    "hops": "raise the temperatures, steps or replicas of the exploration: {n_hops} of {min_hops} hops",
+    "labels_per_class": "label hop frames of {short}",
     "force_rmse": "label more frames along hops and retrain: forces there are not good enough",
     "occupation_rmse": "label more frames along hops and retrain: occupations there are not good enough",
+    "unseen_mass": "explore longer: too large a share of the hops is in classes seen once",
+    "quiet_rounds": "train on the new labels and explore again",
 }
 
 
-def _next_step(failed: list[str], lacking: list[str], state: str, limits: Limits, n_hops: int) -> str:
-    if not failed:
+def _next_step(failing: list[str], short: list[str], n_hops: int, limits: Limits) -> str:
+    first = next((name for name in _STEPS if name in failing), None)
+    if first is None:
         return "run production dynamics"
-    first = next(name for name in _STEPS if name in failed)
-    step = _STEPS[first].format(n_hops=n_hops, min_hops=limits.min_hops, lacking=", ".join(lacking))
-    return step if state == "continue" else f"give a larger budget, then {step}"
+    return _STEPS[first].format(n_hops=n_hops, min_hops=limits.min_hops, short=", ".join(short))
 
 
-def _at_least(name: str, value: float, threshold: float, detail: str) -> Criterion:
-    return Criterion(name, value, threshold, ">=", value >= threshold, detail)
-
-
-def _at_most(name: str, value: float | None, threshold: float, detail: str) -> Criterion:
-    return Criterion(name, value, threshold, "<=", value is not None and value <= threshold, detail)
+def _judged(name: str, value: float | None, rule: str, threshold: float | None, detail: str) -> Criterion:
+    if value is None or threshold is None:
+        passed = threshold is None
+    else:
+        passed = {">=": value >= threshold, "<=": value <= threshold, "<": value < threshold}[rule]
+    return Criterion(name, value, threshold, rule, passed, detail)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from aiida import orm
 from aiida.engine import calcfunction
 
-from leopold_model.analysis.convergence import Criterion, good_turing
+from leopold_model.analysis.convergence import Limits, Standing, quiet_rounds
+from leopold_model.analysis.convergence import assess as judge
 from leopold_model.config import parse
 from leopold_workflows.calculations.functions_hops import in_need
 from leopold_workflows.data.pathways import PathwaySetData
@@ -28,54 +27,63 @@ def hop_frame_errors(results: orm.Dict) -> orm.Dict:
 
 
 @calcfunction
-def assess(catalogue: PathwaySetData, settings: orm.Dict, round: orm.Int, n_labels: orm.Int, **earlier) -> orm.Dict:
-    """Every criterion after one exploration: name, value, threshold, verdict.
+def assess(catalogue: PathwaySetData, settings: orm.Dict, round: orm.Int, spent: orm.Dict, **earlier) -> orm.Dict:
+    """Every criterion after one exploration: name, value, threshold, verdict; and the next step in words.
 
-    `n_labels` were asked for because of it: then it was not quiet, whatever they answered. `earlier` holds
-    the assessment of the round before (`previous`) and the errors on hop frames never trained on
-    (`hop_errors`), where there are any; a criterion without a value is not met.
+    `spent`: labels `asked` for because of it, `labels` and `node_hours` over all rounds, `untrained` whether labels
+    wait to be trained on. `earlier` holds the assessment of the round before (`previous`) and the errors on hop
+    frames never trained on (`hop_errors`), where there are any.
     """
     limits = parse(settings.get_dict(), LearnSettings)
     criteria, selection = limits.criteria, limits.selection
     pathways = catalogue.pathways
-    seen = [p for p in pathways if p["hops"]]
+    seen = [p["name"] for p in pathways if p["hops"]]
     lacking = [p["name"] for p in in_need(pathways, selection)]
-    given_up = [p["name"] for p in seen if p["verified_labels"] < selection.min_verified and p["name"] not in lacking]
-    before = earlier["previous"]["quiet"] if "previous" in earlier else 0
-    # an exploration that saw no hop is not quiet but blind: it counts for nothing
-    blind = not catalogue.catalogue["rounds"][-1]["hops"]
-    quiet = 0 if n_labels.value or lacking or given_up else before if blind else before + 1
-    counts = {p["name"]: p["hops"] for p in seen}
+    verified = {p["name"]: p["verified_labels"] for p in pathways}
+    given_up = [name for name in seen if verified[name] < selection.min_verified and name not in lacking]
     errors = earlier["hop_errors"].get_dict() if "hop_errors" in earlier else {}
-    fewest = min((p["verified_labels"] for p in seen), default=0)
-    table = [
-        _criterion("quiet_rounds", quiet, ">=", criteria.quiet_rounds, ""),
-        _criterion("labels_per_class", fewest, ">=", selection.min_verified, ", ".join(lacking + given_up)),
-        _criterion("hops", sum(counts.values()), ">=", criteria.min_hops, "with the newest model"),
-        _criterion("unseen_mass", good_turing(counts), "<=", criteria.max_unseen_mass, f"{len(seen)} classes"),
-        _criterion("force_rmse", errors.get("forces"), "<=", criteria.max_force_rmse, "eV/Angstrom on hop frames"),
-        _criterion("occupation_rmse", errors.get("occupations"), "<=", criteria.max_occupation_rmse, "e on hop frames"),
-    ]
+    quiet = quiet_rounds(
+        earlier["previous"]["quiet"] if "previous" in earlier else 0,
+        catalogue.catalogue["rounds"][-1]["hops"],
+        asked=bool(spent["asked"] or lacking or given_up),
+    )
+    standing = Standing(
+        hops={p["name"]: p["hops"] for p in pathways},
+        verified=verified,
+        given_up=tuple(given_up),
+        quiet=quiet,
+        force_rmse=errors.get("forces"),
+        occupation_rmse=errors.get("occupations"),
+        labels=spent["labels"],
+        node_hours=spent["node_hours"],
+        untrained=spent["untrained"],
+    )
+    bounds = Limits(
+        **criteria.model_dump(),
+        min_verified=selection.min_verified,
+        max_labels=limits.max_labels,
+        max_node_hours=limits.max_node_hours,
+    )
     return orm.Dict(
         {
             "round": round.value,
             "quiet": quiet,
             "lacking_labels": lacking,
             "given_up": given_up,
-            "seen": [p["name"] for p in seen],
+            "seen": seen,
             "unseen": [p["name"] for p in pathways if not p["hops"]],
-            "criteria": [asdict(c) for c in table],
-            "converged": all(c.passed for c in table),
+            **judge(standing, bounds).to_dict(),
         }
     )
 
 
 @calcfunction
 def gather_convergence(**rounds: orm.Dict) -> orm.Dict:
-    """The assessments of all rounds; `converged` and `failing` as of the last."""
+    """The assessments of all rounds; `converged`, `failing` and `next_step` as of the last."""
     iterations = [rounds[name].get_dict() for name in sorted(rounds)]
-    failing = [c["name"] for c in iterations[-1]["criteria"] if not c["passed"]] if iterations else []
-    return orm.Dict({"converged": not failing and bool(iterations), "failing": failing, "iterations": iterations})
+    return orm.Dict(
+        {key: iterations[-1][key] for key in ("converged", "failing", "next_step")} | {"iterations": iterations}
+    )
 
 
 @calcfunction
@@ -109,9 +117,3 @@ def gather_label_outcomes(**rounds: orm.Dict) -> orm.Dict:
             "rounds": [{"round": number} | records[number] for number in sorted(records)],
         }
     )
-
-
-def _criterion(name: str, value: float | None, rule: str, threshold: float, detail: str) -> Criterion:
-    """A criterion with its verdict; without a value it is not met."""
-    passed = value is not None and (value >= threshold if rule == ">=" else value <= threshold)
-    return Criterion(name, value, threshold, rule, passed, detail)

@@ -16,6 +16,7 @@ from leopold_workflows.calculations.train import TrainCalculation
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.queries import node_hours
 from leopold_workflows.settings import LearnSettings, checked_by
 from leopold_workflows.vasp.validation import frame_faults
 from leopold_workflows.workchains.explore import ExploreWorkChain, explore_inputs
@@ -23,6 +24,8 @@ from leopold_workflows.workchains.label import label_faults, label_settings
 from leopold_workflows.workchains.label_frames import LabelFramesWorkChain, label_frames_inputs
 from leopold_workflows.workchains.train import TrainBaseWorkChain, train_inputs
 
+# inputs of a training that a round decides
+DECIDED_HERE = ("frames", "validation", "test", "initial_model", "restart_folder")
 LABELS_USABLE = (0, 412)  # 412: no label was verified, which is knowledge about the model
 # outputs made of what every round recorded under that name, and the function that makes them
 GATHERED = {
@@ -80,9 +83,13 @@ class LearnWorkChain(WorkChain):
         spec.expose_inputs(
             TrainBaseWorkChain,
             namespace="train",
-            exclude=(*(f"training.{n}" for n in ("frames", "validation", "test", "initial_model")), "clean_workdir"),
+            exclude=(*(f"training.{name}" for name in DECIDED_HERE), "clean_workdir"),
         )
-        spec.expose_inputs(ExploreWorkChain, namespace="explore", exclude=("model", "frames", "host", "seed", "run"))
+        spec.expose_inputs(
+            ExploreWorkChain,
+            namespace="explore",
+            exclude=("model", "frames", "host", "seed", "run", "dynamics.md.restart_folder"),
+        )
         spec.expose_inputs(LabelFramesWorkChain, namespace="label", exclude=("frames",))
         spec.expose_inputs(EvaluateCalculation, namespace="evaluate", exclude=("model", "frames"))
         spec.inputs.validator = validate_inputs
@@ -127,11 +134,13 @@ class LearnWorkChain(WorkChain):
             "ERROR_LABEL_QUORUM_NOT_MET",
             message="too few labels of round {round} were answered; those that were are in the outputs",
         )
-        spec.exit_code(601, "ERROR_PATHWAYS_NOT_CONVERGED", message="not converged after {round} rounds: {failing}")
-        spec.exit_code(602, "ERROR_TOO_FEW_HOPS", message="{hops} hops after {round} rounds: run longer or hotter")
-        spec.exit_code(
-            603, "ERROR_BUDGET_EXHAUSTED", message="{labels} labels asked for, and classes still lack some: {lacking}"
-        )
+        for status, name in (
+            (601, "ERROR_PATHWAYS_NOT_CONVERGED"),
+            (602, "ERROR_TOO_FEW_HOPS"),
+            (603, "ERROR_BUDGET_EXHAUSTED"),
+        ):
+            message = "not met after {round} rounds, {labels} labels and {hours:.3g} node-hours: {failing}; {next_step}"
+            spec.exit_code(status, name, message=message)
 
     @classmethod
     def get_builder_from_protocol(
@@ -164,14 +173,13 @@ class LearnWorkChain(WorkChain):
         self.ctx.needs_training = self.ctx.model is None
         self.ctx.same_model = False
         self.ctx.n_labels = self.ctx.n_asked = 0
-        self.ctx.converged = False
-        self.ctx.exhausted = False
+        self.ctx.state = "continue"
         self.ctx.hop_errors = None
         self.ctx.records = AttributeDict({port: AttributeDict() for port in GATHERED})
 
     def should_run_iteration(self):
-        """Whether learning goes on: not converged, and rounds and labels left."""
-        return not (self.ctx.converged or self.ctx.exhausted) and self.ctx.round < self._settings.max_rounds
+        """Whether learning goes on: neither converged nor out of budget or rounds."""
+        return self.ctx.state == "continue" and self.ctx.round < self._settings.max_rounds
 
     def run_training(self):
         """Train on all frames so far, from the newest model on; nothing to do when no frame came in."""
@@ -314,38 +322,43 @@ class LearnWorkChain(WorkChain):
             self.ctx.holdout = f.merge_frames(labels=parts["holdout"], **earlier)
 
     def check_convergence(self):
-        """Hold the round against every criterion; frames that are to be trained on keep the loop going."""
+        """Hold the round against every criterion and the budget."""
         given = {"previous": self.ctx.assessment} if "assessment" in self.ctx else {}
         if self.ctx.hop_errors is not None:
             given["hop_errors"] = self.ctx.hop_errors
+        self.ctx.spent = {
+            "asked": self.ctx.n_asked,
+            "labels": self.ctx.n_labels,
+            "node_hours": node_hours(self.node),
+            "untrained": self.ctx.needs_training,
+        }
         self.ctx.assessment = learn.assess(
-            self.ctx.catalogue, self.inputs.settings, orm.Int(self.ctx.round), orm.Int(self.ctx.n_asked), **given
+            self.ctx.catalogue, self.inputs.settings, orm.Int(self.ctx.round), orm.Dict(self.ctx.spent), **given
         )
         self._record("convergence", "assessment", self.ctx.assessment)
-        self.ctx.converged = self.ctx.assessment["converged"] and not self.ctx.needs_training
-        self.ctx.exhausted = (
-            not self.ctx.needs_training and bool(self._lacking) and self.ctx.n_labels >= self._settings.max_labels
-        )
-        failing = [c["name"] for c in self.ctx.assessment["criteria"] if not c["passed"]]
+        self.ctx.state = self.ctx.assessment["state"]
+        failing = self.ctx.assessment["failing"]
         self.report(
             f"round {self.ctx.round}: " + (f"not met: {', '.join(failing)}" if failing else "all criteria hold")
         )
 
     def results(self):
-        """Attach what was learned; say why learning stopped if it did not converge."""
+        """Attach what was learned; say why learning stopped if it did not converge, and what to do."""
         self._attach()
-        if self.ctx.converged:
+        if self.ctx.state == "converged":
             return None
-        if self.ctx.exhausted:
-            return self.exit_codes.ERROR_BUDGET_EXHAUSTED.format(
-                labels=self.ctx.n_labels, lacking=", ".join(self._lacking)
-            )
-        criteria = {c["name"]: c for c in self.ctx.assessment["criteria"]}
-        failing = [name for name, c in criteria.items() if not c["passed"]]
-        if not criteria["hops"]["passed"]:
-            return self.exit_codes.ERROR_TOO_FEW_HOPS.format(hops=criteria["hops"]["value"], round=self.ctx.round)
-        why = ", ".join(failing) or "the labels of the last round were not trained on"
-        return self.exit_codes.ERROR_PATHWAYS_NOT_CONVERGED.format(round=self.ctx.round, failing=why)
+        failing, next_step = (self.ctx.assessment[key] for key in ("failing", "next_step"))
+        if self.ctx.state == "continue" and "hops" not in failing:
+            next_step = f"raise max_rounds, then {next_step}"
+        # without hops nothing else can be told, and with rounds left it is the budget that ran out
+        name = "ERROR_BUDGET_EXHAUSTED" if self.ctx.state == "budget_exhausted" else "ERROR_PATHWAYS_NOT_CONVERGED"
+        return self.exit_codes["ERROR_TOO_FEW_HOPS" if "hops" in failing else name].format(
+            round=self.ctx.round,
+            labels=self.ctx.n_labels,
+            hours=self.ctx.spent["node_hours"],
+            failing=", ".join(failing) or "training on the last labels",
+            next_step=next_step,
+        )
 
     # --------------------------------------------------------------------------------------------------------- details
 

@@ -1,18 +1,12 @@
 """Every stopping criterion, on its own and together."""
 
+from dataclasses import replace
+
 import pytest
 
-from leopold_model.analysis.convergence import Limits, assess, good_turing, quiet_rounds
+from leopold_model.analysis.convergence import Limits, Standing, assess, good_turing, quiet_rounds
 
-GOOD = {"force_rmse": 0.04, "occupation_rmse": 0.01}
-
-
-def state(rounds, labels, **kwargs):
-    return assess(rounds, labels, **{**GOOD, **kwargs})
-
-
-def failed(found):
-    return [c.name for c in found.criteria if not c.passed]
+SETTLED = Standing({"a": 30, "b": 5}, {"a": 3, "b": 1}, quiet=2, force_rmse=0.04, occupation_rmse=0.01)
 
 
 def test_good_turing():
@@ -22,60 +16,64 @@ def test_good_turing():
 
 
 def test_quiet_rounds():
-    assert quiet_rounds([{"a": 3}]) == (0, ("a",))
-    assert quiet_rounds([{"a": 3}, {"a": 1}, {"a": 2, "b": 0}]) == (2, ("a",))
-    assert quiet_rounds([{"a": 3}, {"a": 1, "b": 2}, {"a": 4}]) == (1, ("b",))
-    assert quiet_rounds([{"a": 3}, {}, {"a": 0}]) == (0, ("a",)), "an exploration without hops says nothing"
+    assert quiet_rounds(1, {"a": 3}, asked=False) == 2
+    assert quiet_rounds(1, {"a": 3, "b": 1}, asked=True) == 0
+    assert quiet_rounds(1, {"a": 0}, asked=False) == 1, "an exploration without hops says nothing"
 
 
 def test_all_criteria_met():
-    found = state([{"a": 30, "b": 5}, {"a": 20}, {"a": 20, "b": 2}], {"a": 3, "b": 1})
-    assert found.converged
+    found = assess(SETTLED)
+    assert found.converged and not found.failing
     assert found.next_step == "run production dynamics"
-    assert failed(found) == []
-    assert {c["name"] for c in found.to_dict()["criteria"]} == {
+    table = {c["name"]: c for c in found.to_dict()["criteria"]}
+    assert set(table) == {
         "quiet_rounds", "unseen_mass", "labels_per_class", "force_rmse", "occupation_rmse", "hops",
+        "labels", "node_hours",
     }  # fmt: skip
+    assert all(c["passed"] for c in table.values())
 
 
 @pytest.mark.parametrize(
-    ("rounds", "labels", "kwargs", "name", "step"),
+    ("change", "name", "step"),
     [
-        ([{"a": 30}, {"a": 30}], {"a": 2}, {}, "quiet_rounds", "explore again"),
-        (
-            [{"a": 12, **dict.fromkeys("bc", 1)}, {"a": 4}, {"a": 4}],
-            dict.fromkeys("abc", 1),
-            {},
-            "unseen_mass",
-            "explore longer",
-        ),
-        ([{"a": 30, "b": 5}, {"a": 30}, {"a": 30}], {"a": 2}, {}, "labels_per_class", "label hop frames of b"),
-        ([{"a": 30}] * 3, {"a": 2}, {"force_rmse": 0.2}, "force_rmse", "forces there"),
-        ([{"a": 30}] * 3, {"a": 2}, {"occupation_rmse": None}, "occupation_rmse", "occupations there"),
-        ([{"a": 3}] * 3, {"a": 2}, {}, "hops", "9 hops of 20 needed"),
+        ({"quiet": 1}, "quiet_rounds", "explore again"),
+        ({"hops": {"a": 20, "b": 1, "c": 1}, "verified": dict.fromkeys("abc", 1)}, "unseen_mass", "explore longer"),
+        ({"verified": {"a": 2}}, "labels_per_class", "label hop frames of b"),
+        ({"verified": {"a": 2}, "given_up": ("b",)}, "labels_per_class", "label hop frames of b"),
+        ({"force_rmse": 0.2}, "force_rmse", "forces there"),
+        ({"occupation_rmse": None}, "occupation_rmse", "occupations there"),
+        ({"hops": {"a": 9}}, "hops", "9 of 20 hops"),
     ],
 )
-def test_each_criterion_alone_blocks(rounds, labels, kwargs, name, step):
-    found = state(rounds, labels, **kwargs)
-    assert failed(found) == [name]
+def test_each_criterion_alone_blocks(change, name, step):
+    found = assess(replace(SETTLED, **change))
+    assert found.failing == (name,)
     assert found.state == "continue"
     assert step in found.next_step
 
 
 def test_out_of_budget():
     limits = Limits(max_labels=10, max_node_hours=5)
-    rounds = [{"a": 30}, {"a": 30, "b": 9}]
-    found = state(rounds, {"a": 1, "b": 1}, labels_spent=11, limits=limits)
-    assert found.state == "budget_exhausted"
-    assert "labels" in failed(found)
-    assert found.next_step.startswith("give a larger budget")
-    cold = state([{"a": 2}], {"a": 1}, node_hours_spent=6, limits=limits)
-    assert cold.state == "too_few_hops"
-    done = state([{"a": 30}] * 3, {"a": 1}, labels_spent=11, limits=limits)
-    assert done.converged, "a spent budget does not undo convergence"
+    lacking = replace(SETTLED, verified={"a": 1})
+    spent = assess(replace(lacking, labels=10), limits)
+    assert (spent.state, spent.next_step) == ("budget_exhausted", "raise max_labels, then label hop frames of b")
+    assert assess(replace(lacking, labels=10, untrained=True), limits).state == "continue", "they are trained on first"
+    assert assess(replace(SETTLED, labels=10, quiet=1), limits).state == "continue", "no class asks for labels"
+    late = assess(replace(SETTLED, quiet=1, node_hours=6.0), limits)
+    assert (late.state, late.next_step) == (
+        "budget_exhausted", "raise max_node_hours, then train on the new labels and explore again",
+    )  # fmt: skip
+    cold = assess(replace(SETTLED, hops={"a": 2}, node_hours=6.0), limits)
+    assert cold.state == "too_few_hops" and "raise the temperatures" in cold.next_step
+    assert assess(replace(SETTLED, labels=11), limits).converged, "a spent budget does not undo convergence"
+
+
+def test_labels_that_wait_for_training_keep_it_going():
+    assert assess(replace(SETTLED, untrained=True)).state == "continue"
 
 
 def test_no_hop_at_all():
-    found = state([{}, {}], {}, force_rmse=None, occupation_rmse=None)
+    found = assess(Standing({}, {}))
     assert not found.converged
-    assert "raise the temperature" in found.next_step
+    assert "raise the temperatures" in found.next_step
+    assert {c.name: c.passed for c in found.criteria}["unseen_mass"] is False

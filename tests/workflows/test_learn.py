@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common import AttributeDict
+from aiida.common.links import LinkType
 from aiida.engine.utils import instantiate_process
 from aiida.manage.manager import get_manager
+from aiida.schedulers.datastructures import JobInfo
 from ase.build import bulk
 
 from leopold_model.analysis.catalogue import Catalogue
@@ -23,6 +25,7 @@ from leopold_workflows.calculations.functions_learn import (
 )
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.queries import node_hours
 from leopold_workflows.workchains.label import label_settings
 from leopold_workflows.workchains.learn import LearnWorkChain
 
@@ -189,7 +192,7 @@ def test_labels_become_frames_holdout_and_errors(learn, make_model, make_frames)
     process.merge_frames()
     assert process.ctx.needs_training and len(process.ctx.frames) == 8 and len(process.ctx.holdout) == 4
     process.check_convergence()
-    assert not process.ctx.converged, "frames that were not trained on keep the loop going"
+    assert process.ctx.state == "continue", "frames that were not trained on keep the loop going"
 
 
 def test_nothing_to_label_is_no_failure(learn):
@@ -212,34 +215,35 @@ def finish(process, hops, labels=None, errors=None, needs_training=False, n_labe
 
 
 GOOD = {"forces": 0.05, "occupations": 0.01}
+SETTLED, BOTH = {NEAR: {"verified": 3}}, {NEAR: 30, FAR: 3}
 
 
 def test_converged_ends_with_zero_and_every_output(learn, make_model):
     process = learn()
     trained(process, make_model().store())
     assert finish(process, {NEAR: 30}, {NEAR: {"verified": 3}}, GOOD) is None
-    assert process.ctx.converged and not process.should_run_iteration()
+    assert process.ctx.state == "converged" and not process.should_run_iteration()
     assert {"model", "frames", "catalogue", "convergence", "learning_curve"} <= set(process.outputs)
     assert process.outputs["convergence"]["converged"] is True
 
 
 @pytest.mark.parametrize(
-    ("state", "status"),
+    ("state", "status", "step"),
     [
-        ({"hops": {}}, 602),
-        ({"hops": {NEAR: 3}, "labels": {NEAR: {"verified": 3}}, "errors": GOOD}, 602),
-        ({"hops": {NEAR: 30}, "labels": {NEAR: {"verified": 3}}, "errors": GOOD | {"forces": 9.0}}, 601),
-        ({"hops": {NEAR: 30, FAR: 3}, "labels": {NEAR: {"verified": 3}}, "errors": GOOD}, 601),
-        ({"hops": {NEAR: 30, FAR: 3}, "labels": {NEAR: {"verified": 3}, FAR: {"moved": 40}}, "errors": GOOD}, 601),
-        ({"hops": {NEAR: 30, FAR: 3}, "labels": {NEAR: {"verified": 3}}, "errors": GOOD, "n_labels": 10}, 603),
-        ({"hops": {NEAR: 30}, "labels": {NEAR: {"verified": 3}}, "errors": GOOD, "needs_training": True}, 601),
+        ({"hops": {}}, 602, "raise the temperatures, steps or replicas of the exploration: 0 of 10 hops"),
+        ({"hops": {NEAR: 3}, "labels": SETTLED, "errors": GOOD}, 602, "3 of 10 hops"),
+        ({"hops": {NEAR: 30}, "labels": SETTLED, "errors": GOOD | {"forces": 9.0}}, 601, "label more frames along"),
+        ({"hops": BOTH, "labels": SETTLED, "errors": GOOD}, 601, f"max_rounds, then label hop frames of {FAR}"),
+        ({"hops": BOTH, "labels": SETTLED | {FAR: {"moved": 40}}, "errors": GOOD}, 601, FAR),
+        ({"hops": BOTH, "labels": SETTLED, "errors": GOOD, "n_labels": 10}, 603, "raise max_labels, then label"),
+        ({"hops": {NEAR: 30}, "labels": SETTLED, "errors": GOOD, "needs_training": True}, 601, "the last labels"),
     ],
-)
-def test_not_converged_says_why_and_keeps_everything(learn, make_model, state, status):
+)  # fmt: skip
+def test_not_converged_says_why_and_keeps_everything(learn, make_model, state, status, step):
     process = learn()
     trained(process, make_model().store())
     code = finish(process, **state)
-    assert code.status == status and "{" not in code.message
+    assert code.status == status and "{" not in code.message and step in code.message
     assert {"model", "frames", "catalogue", "convergence", "learning_curve"} <= set(process.outputs)
     assert process.outputs["convergence"]["converged"] is False or state.get("needs_training")
 
@@ -251,7 +255,35 @@ def test_two_quiet_rounds_can_be_asked_for(learn, make_model):
     assert finish(process, **settled).status == 601
     process.ctx.round = 2
     process.check_convergence()
-    assert process.ctx.converged
+    assert process.ctx.state == "converged"
+
+
+def test_spent_node_hours_end_learning(learn, make_model, monkeypatch):
+    process = learn(max_node_hours=2.0)
+    trained(process, make_model().store())
+    monkeypatch.setattr("leopold_workflows.workchains.learn.node_hours", lambda node: 2.5)
+    code = finish(process, {NEAR: 30}, SETTLED, GOOD | {"forces": 9.0})
+    assert code.status == 603 and "2.5 node-hours" in code.message and "raise max_node_hours" in code.message
+    assert not process.should_run_iteration()
+    table = {c["name"]: c for c in process.outputs["convergence"]["iterations"][-1]["criteria"]}
+    assert (table["node_hours"]["value"], table["node_hours"]["threshold"]) == (2.5, 2.0)
+
+
+def test_node_hours_count_machines_and_leave_out_what_was_cached(aiida_localhost):
+    study = orm.WorkflowNode().store()
+
+    def job(seconds, machines, cached=False):
+        node = orm.CalcJobNode(computer=aiida_localhost)
+        node.set_option("resources", {"num_machines": machines, "num_mpiprocs_per_machine": 1})
+        node.base.links.add_incoming(study, LinkType.CALL_CALC, f"job{seconds}{cached}")
+        node.set_last_job_info(JobInfo({"job_id": "1", "wallclock_time_seconds": seconds}))
+        node.store()
+        if cached:
+            node.base.extras.set(node.base.caching.CACHED_FROM_KEY, "another")
+
+    for given in ((1800, 2), (3600, 1), (7200, 4, True)):
+        job(*given)
+    assert node_hours(study) == pytest.approx(2.0)
 
 
 def test_failed_stages_lose_nothing(learn, make_model):
@@ -303,20 +335,24 @@ def test_frames_that_labels_could_not_join_are_refused_at_launch(learn, make_fra
         learn(frames=FrameSetData.from_frames([replace(f, cell=8 * np.eye(3)) for f in make_frames(2)]))
 
 
+def spent(**changes):
+    return orm.Dict({"asked": 0, "labels": 0, "node_hours": 0.0, "untrained": False} | changes)
+
+
 def test_criteria_have_values_thresholds_and_verdicts():
     settings = orm.Dict({"criteria": {"min_hops": 4}, "selection": {"min_verified": 1}})
-    first = assess(catalogue({NEAR: 3, FAR: 1}, {NEAR: {"verified": 2}}), settings, orm.Int(1), orm.Int(0))
+    first = assess(catalogue({NEAR: 3, FAR: 1}, {NEAR: {"verified": 2}}), settings, orm.Int(1), spent())
     table = {c["name"]: c for c in first["criteria"]}
     assert (table["hops"]["value"], table["hops"]["threshold"], table["hops"]["passed"]) == (4, 4, True)
     assert table["unseen_mass"]["value"] == 0.25 and first["lacking_labels"] == [FAR]
     assert table["force_rmse"]["value"] is None and not table["force_rmse"]["passed"]
     both = catalogue({NEAR: 3, FAR: 1}, {NEAR: {"verified": 2}, FAR: {"verified": 1}})
-    second = assess(both, settings, orm.Int(2), orm.Int(0), previous=first)
-    third = assess(both, settings, orm.Int(3), orm.Int(0), previous=second)
+    second = assess(both, settings, orm.Int(2), spent(), previous=first)
+    third = assess(both, settings, orm.Int(3), spent(), previous=second)
     assert [a["quiet"] for a in (first, second, third)] == [0, 1, 2]
-    asked = assess(both, settings, orm.Int(3), orm.Int(5), previous=second)
+    asked = assess(both, settings, orm.Int(3), spent(asked=5), previous=second)
     assert asked["quiet"] == 0, "an exploration that needed labels is not quiet, whatever they answered"
-    blind = assess(catalogue({}, {NEAR: {"verified": 2}}), settings, orm.Int(4), orm.Int(0), previous=third)
+    blind = assess(catalogue({}, {NEAR: {"verified": 2}}), settings, orm.Int(4), spent(), previous=third)
     assert blind["quiet"] == 2, "an exploration without a hop proves nothing"
     record = gather_convergence(round_01=first, round_02=second)
     assert [i["round"] for i in record["iterations"]] == [1, 2] and "force_rmse" in record["failing"]
