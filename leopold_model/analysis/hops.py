@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +22,7 @@ from scipy.optimize import linear_sum_assignment
 
 from leopold_model.analysis import AnalysisError
 
+STAY = 1e-6  # Angstrom, by which a carrier that stays is preferred to two that move as far together
 TAU_TABLE = (5.0, 10.0, 20.0, 50.0, 100.0, 150.0, 200.0)  # fs, reported beside every hop count
 
 
@@ -160,7 +162,7 @@ def find_hops(
         raise AnalysisError(f"core = {core}: the share of a site that holds the carrier, between 0.5 and 1")
     if track.n_carriers > 1 and distance is None:
         raise AnalysisError("several carriers: give distance(i, j), which keeps their identities apart")
-    lanes = _lanes(track, distance)
+    lanes = _lanes(track, core, distance)
     timestep = track.timestep
     n_changes = int(sum(np.count_nonzero(np.diff(lane)) for lane in lanes))
     hops: list[Hop] = []
@@ -206,26 +208,29 @@ class _Stay:
     n_core: int
 
 
-def _lanes(track: Track, distance) -> list[np.ndarray]:
-    """Leading site of each carrier, n_carriers arrays (T,). Where the set of leading sites changes, carriers on sites
-    of both sets stay and the others move with the smallest total displacement."""
+def _lanes(track: Track, core: float, distance) -> list[np.ndarray]:
+    """Leading site of each carrier, n_carriers arrays (T,).
+
+    The leading sites of a row are dealt out so that the total displacement from where each carrier was last in a core is
+    smallest; at a tie carriers stay. Not from the row before: while two carriers cross at once, both halves of one of
+    them may lead, and the other would inherit a site of its neighbour.
+    """
     n = track.n_carriers
     if n == 1:
         return [track.sites[:, 0]]
-    leading = np.sort(track.sites[:, :n], axis=1)
-    changed = np.flatnonzero(np.any(np.diff(leading, axis=0) != 0, axis=1)) + 1
-    bounds = [0, *changed, len(leading)]
-    current = leading[0].copy()
+    order = np.argsort(track.sites[:, :n], axis=1)
+    leading, moments = (np.take_along_axis(x[:, :n], order, 1) for x in (track.sites, track.moments))
+    in_core = moments > core * (moments + track.moments[:, n, None])
+    states = np.hstack([leading, in_core])
+    bounds = [0, *np.flatnonzero(np.any(np.diff(states, axis=0) != 0, axis=1)) + 1, len(states)]
+    home = leading[0].copy()
     lanes = np.empty((n, len(leading)), dtype=leading.dtype)
+    cost = cache(lambda i, j: distance(i, j) + STAY * (i != j))
     for start, end in pairwise(bounds):
-        new = leading[start]
-        gone = [c for c in range(n) if current[c] not in new]
-        taken = [s for s in new if s not in current]
-        if gone:
-            cost = np.array([[distance(int(current[c]), int(s)) for s in taken] for c in gone])
-            for row, column in zip(*linear_sum_assignment(cost), strict=True):
-                current[gone[row]] = taken[column]
-        lanes[:, start:end] = current[:, None]
+        matrix = [[cost(int(i), int(j)) for j in leading[start]] for i in home]
+        columns = linear_sum_assignment(matrix)[1]
+        lanes[:, start:end] = leading[start, columns, None]
+        home = np.where(in_core[start, columns], leading[start, columns], home)
     return list(lanes)
 
 

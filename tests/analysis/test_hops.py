@@ -189,6 +189,49 @@ def test_close_pass_beside_a_resting_carrier():
     assert {h.carrier for h in table.hops} == {table.first_sites.index(1)}
 
 
+def wandering(seed, n_carriers=3, n_sites=24, time=6000):
+    """Moments (time, n_sites) of carriers that hop on a ring, each when it likes, crossings of 10 to 30 fs overlapping,
+    and the hops (i, j) of each. A carrier between two sites has less moment on both together, so that the halves of one
+    may lead those of another. No carrier takes a site that another holds or leaves."""
+    rng = np.random.default_rng(seed)
+    sites = list(rng.permutation(n_sites // 3)[:n_carriers] * 3)
+    free_at, share = np.full(n_carriers, 70), np.full((time, n_sites), 0.01)
+    hops = [[] for _ in sites]
+    held = [{site} for site in sites]
+    begun = [0] * n_carriers
+    for t in range(time):
+        for c in range(n_carriers):
+            if t < free_at[c]:
+                continue
+            held[c] = {sites[c]}
+            target = int(sites[c] + rng.choice([-1, 1])) % n_sites
+            if rng.random() < 0.02 and not any(target in held[o] for o in range(n_carriers) if o != c):
+                ramp = min(int(rng.integers(10, 30)), time - t)
+                weight = np.linspace(0, 1, ramp)
+                carried = 0.8 * (1 - rng.uniform(0, 0.5) * np.sin(np.pi * weight))
+                share[begun[c] : t, sites[c]] += 0.8
+                share[t : t + ramp, sites[c]] += carried * (1 - weight)
+                share[t : t + ramp, target] += carried * weight
+                hops[c].append((int(sites[c]), target))
+                held[c], sites[c], begun[c] = {sites[c], target}, target, t + ramp
+                free_at[c] = t + ramp + 70
+    for c in range(n_carriers):
+        share[begun[c] :, sites[c]] += 0.8
+    return share, hops, begun
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_identities_survive_close_passes_and_crossings_at_once(seed):
+    moments, hops, begun = wandering(seed)
+    end = min(len(moments), max(begun) + 70)
+    table = find_hops(track_from_moments(moments[:end], n_carriers=3), tau_min=30.0, distance=ring(24))
+    assert sum(map(len, hops)) > 100, "a walk with nothing to confuse proves nothing"
+    for carrier, start in enumerate(table.first_sites):
+        truth = next(path for path in hops if path[0][0] == start)
+        found = [(hop.i, hop.j) for hop in table.hops if hop.carrier == carrier]
+        assert found == truth[: len(found)] and len(found) >= len(truth) - 1
+
+
 def test_several_carriers_need_a_distance():
     with pytest.raises(AnalysisError, match="distance"):
         find_hops(track_from_moments(chain_moments([[0], [3]], 8), n_carriers=2))
