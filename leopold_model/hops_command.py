@@ -99,12 +99,21 @@ def read_host(path: Path, species: str) -> Host:
     )
 
 
+def counts_line(counts: dict) -> str:
+    """What `Catalogue.count_table` found, in words."""
+    by_tau = ", ".join(f"{tau}: {n}" for tau, n in counts["by_tau_min_fs"].items())
+    return (
+        f"{counts['changes']} changes of the leading site, {counts['excursions']} excursions, {counts['hops']} hops, "
+        f"{counts['back']} of them back; hops by tau_min (fs): {by_tau}"
+    )
+
+
 def table(catalogue: Catalogue) -> str:
     """The catalogue as plain text; rates in 1/ps with 95 % intervals."""
     host = catalogue.host
     lines = [catalogue.summary, f"host {host.space_group}, {len(host.numbers)} atoms per primitive cell"]
     lines.append(f"tau_min {catalogue.tau_min:g} fs, back-hops within {catalogue.return_time:g} fs")
-    lines.append("hops by tau_min (fs): " + ", ".join(f"{t:g}: {n}" for t, n in catalogue.tau_table.items()))
+    lines.append(counts_line(catalogue.count_table()))
     width = max((len(p.name) for p in catalogue.pathways), default=8)
     for temperature in catalogue.temperatures:
         lines += ["", f"{temperature:g} K, {catalogue.carrier_time(temperature) / 1e3:.1f} ps of carrier time"]
@@ -113,6 +122,10 @@ def table(catalogue: Catalogue) -> str:
             low, high = (x * 1e3 for x in (rate.low, rate.high))
             text = f"{low:.3g} - {high:.3g}" if rate.count else f"< {high:.3g}"
             lines.append(f"{name:{width}}  {rate.count:6d}  {rate.rate * 1e3:9.3g}  {text}")
+    seen = [p for p in catalogue.pathways if p.hops]
+    if seen:
+        lines += ["", f"{'pathway':{width}}  {'hops':>6}  {'back':>6}  {'adiabatic':>9}"]
+        lines += [f"{p.name:{width}}  {p.hops:6d}  {p.back:6d}  {p.adiabatic / p.hops:9.0%}" for p in seen]
     folded = [p.name for p in catalogue.pathways if p.resolvable == 0]
     if folded:
         lines += ["", "this supercell cannot show: " + ", ".join(folded)]

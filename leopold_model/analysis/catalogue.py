@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leopold_model.analysis import AnalysisError
-from leopold_model.analysis.hops import Hop, HopTable, Track, find_hops
+from leopold_model.analysis.hops import Hop, HopTable, Track, find_hops, is_adiabatic
 from leopold_model.analysis.pathways import PathwaySet, classify, enumerate_pathways, length, longest, resolvable
 from leopold_model.analysis.rates import Rate, garwood
 from leopold_model.analysis.sites import Host, SiteMap, map_sites
@@ -24,7 +24,7 @@ from leopold_model.analysis.sites import Host, SiteMap, map_sites
 if TYPE_CHECKING:
     from leopold_model.tracks import TrackFile
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class ReplicaHops:
 @dataclass(frozen=True)
 class PathwayCount:
     """One class and how often it was seen: `hops`, of which `relayed` ones were legs of a longer hop, `back` ones
-    undid the hop before and `ambiguous` ones have an image the cell cannot tell; `resolvable` the fraction of its
-    hops the cells can show."""
+    undid the hop before, `adiabatic` ones went through a shared state and `ambiguous` ones have an image the cell
+    cannot tell; `resolvable` the fraction of its hops the cells can show."""
 
     name: str
     distance: float
@@ -61,6 +61,7 @@ class PathwayCount:
     hops: int
     relayed: int
     back: int
+    adiabatic: int
     ambiguous: int
     resolvable: float
 
@@ -91,6 +92,7 @@ class Catalogue:
         counts = _count(hops)
         relayed = _count(hop for hop in hops if len(hop.legs) > 1)
         back = _count(hop for hop in hops if hop.back)
+        adiabatic = _count(hop for hop in hops if hop.adiabatic)
         ambiguous = _count(hop for hop in hops if hop.ambiguous)
         maps = {r.matrix.tobytes(): _perfect(self.host, r) for r in self.replicas}.values()
         return tuple(
@@ -102,6 +104,7 @@ class Catalogue:
                 hops=counts[p.name],
                 relayed=relayed[p.name],
                 back=back[p.name],
+                adiabatic=adiabatic[p.name],
                 ambiguous=ambiguous[p.name],
                 resolvable=max((resolvable(p, m) for m in maps), default=0.0),
             )
@@ -151,13 +154,24 @@ class Catalogue:
         time = self.carrier_time(temperature)
         return {name: garwood(n, time, confidence) for name, n in self.counts(temperature).items()}
 
-    @property
-    def tau_table(self) -> dict[float, int]:
-        """tau_min (fs) -> hops it would give over all replicas."""
-        total: Counter = Counter()
-        for r in self.replicas:
-            total.update(r.table.counts)
-        return {tau: total[tau] for tau in sorted(total)}
+    def count_table(self, temperature: float | None = None) -> dict:
+        """How many hops, and what was not counted as one, at one temperature or over all; JSON-ready.
+
+        `hops`; of them `back` and `adiabatic`; `excursions` that came back before committing; `changes` of the leading
+        site, the raw count; `by_tau_min_fs`: the hops a stay of that many fs, printed as text, would give.
+        """
+        tables = [r.table for r in self.replicas if temperature in (None, r.temperature)]
+        by_tau: Counter = Counter()
+        for table in tables:
+            by_tau.update(table.counts)
+        return {
+            "hops": sum(len(table) for table in tables),
+            "back": sum(table.n_back for table in tables),
+            "adiabatic": sum(hop.adiabatic for table in tables for hop in table.hops),
+            "excursions": sum(table.n_excursions for table in tables),
+            "changes": sum(table.n_changes for table in tables),
+            "by_tau_min_fs": {f"{tau:g}": by_tau[tau] for tau in sorted(by_tau)},
+        }
 
     @property
     def summary(self) -> str:
@@ -180,10 +194,15 @@ class Catalogue:
             "seen": list(self.seen),
             "unseen": list(self.unseen),
             "rates": [
-                {"temperature": t, "pathways": {name: r.to_dict() for name, r in self.rates(t).items()}}
+                {
+                    "temperature": t,
+                    "pathways": {name: r.to_dict() for name, r in self.rates(t).items()},
+                    "counts": self.count_table(t),
+                }
                 for t in self.temperatures
             ],
-            "hops_by_tau_min_fs": {f"{tau:g}": n for tau, n in self.tau_table.items()},
+            "counts": self.count_table(),
+            "hops_by_tau_min_fs": self.count_table()["by_tau_min_fs"],
             "host": self.host.to_dict(),
             "carrier": self.carrier,
             "cutoff": self.cutoff,
@@ -207,7 +226,7 @@ class Catalogue:
             tau_min=data["tau_min"],
             core=data["core"],
             return_time=data["return_time"],
-            replicas=tuple(_replica_from(r) for r in data["replicas"]),
+            replicas=tuple(_replica_from(r, data["core"]) for r in data["replicas"]),
         )
 
 
@@ -307,13 +326,10 @@ def _replica_dict(r: ReplicaHops) -> dict:
     return {**plain, "matrix": r.matrix.tolist(), "lattice": r.lattice.tolist(), "table": table}
 
 
-def _replica_from(data: dict) -> ReplicaHops:
+def _replica_from(data: dict, core: float) -> ReplicaHops:
     table = dict(data["table"])
     table["counts"] = {float(tau): n for tau, n in table["counts"].items()}
-    table["hops"] = tuple(
-        Hop(**{**hop, **{name: tuple(hop[name]) for name in ("via", "vector")}, "legs": tuple(map(tuple, hop["legs"]))})
-        for hop in table["hops"]
-    )
+    table["hops"] = tuple(_hop_from(hop, core) for hop in table["hops"])
     for name in ("first_sites", "last_sites"):
         table[name] = tuple(table[name])
     values = {
@@ -323,3 +339,9 @@ def _replica_from(data: dict) -> ReplicaHops:
         "table": HopTable(**table),
     }
     return ReplicaHops(**values)
+
+
+def _hop_from(data: dict, core: float) -> Hop:
+    tuples = {name: tuple(data[name]) for name in ("via", "vector")} | {"legs": tuple(map(tuple, data["legs"]))}
+    # catalogues of version 1 do not say it
+    return Hop(**{"adiabatic": is_adiabatic(data["max_sharing"], core), **data, **tuples})

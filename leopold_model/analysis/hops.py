@@ -84,9 +84,11 @@ class Hop:
 
     `time` (fs) of the last crossing m_i = m_j before arrival, interpolated; `dwell` (fs) on i since the previous hop,
     or since the start for a first one; `duration` (fs) from the last frame in the core of i to the first in that of
-    j; `max_sharing` = max of 2 min(m_i, m_j) / (m_i + m_j) meanwhile, 1 when equally shared; `flickers` the changes
-    of the leading site beyond the first; `via` the cores passed through for less than tau_min; `back` whether it
-    undoes the previous hop of this carrier within the return time. Classification sets `legs`, the hop in the host as
+    j; `max_sharing` = max of 2 m_2 / (m_1 + m_2) meanwhile, with the two largest moments m_1 > m_2 on the sites of the
+    hop, 1 when equally shared; `adiabatic`, whether it
+    went through a state that neither core holds, or jumped from one to the other; `flickers` the changes of the leading
+    site beyond the first; `via` the cores passed through for less than tau_min; `back` whether it undoes the previous
+    hop of this carrier within the return time. Classification sets `legs`, the hop in the host as
     one key (s_i, s_j, R), or several when it was relayed by sites on the way; `pathway`, the class of every leg
     joined by ' + '; `vector` (3,), the ideal displacement in Angstrom; `ambiguous`, whether the supercell has several
     equally short images, of which one was drawn.
@@ -99,6 +101,7 @@ class Hop:
     dwell: float
     duration: float
     max_sharing: float
+    adiabatic: bool
     flickers: int
     via: tuple[int, ...] = ()
     back: bool = False
@@ -180,7 +183,7 @@ def find_hops(
         first.append(int(counted[0].site if counted else lane[0]))
         last.append(int(counted[-1].site if counted else lane[-1]))
         n_excursions += _excursions(lane, counted)
-        hops += _hops_of(track, carrier, lane, stays, counted, return_time)
+        hops += _hops_of(track, carrier, lane, stays, counted, core, return_time)
     return HopTable(
         hops=tuple(sorted(hops, key=lambda hop: (hop.time, hop.carrier))),
         duration=track.duration,
@@ -193,6 +196,13 @@ def find_hops(
         return_time=return_time,
         counts=counts,
     )
+
+
+def is_adiabatic(max_sharing: float, core: float) -> bool:
+    """Whether a crossing was seen between the cores, where neither site has the share `core`: then the carrier moved
+    continuously over both. It jumped when every row belongs to one core or the other. Rows further apart than a
+    crossing lasts (some fs) see jumps only."""
+    return max_sharing > 2 * (1 - core)
 
 
 # ---------------------------------------------------------------------------------------------------- machinery
@@ -211,9 +221,9 @@ class _Stay:
 def _lanes(track: Track, core: float, distance) -> list[np.ndarray]:
     """Leading site of each carrier, n_carriers arrays (T,).
 
-    The leading sites of a row are dealt out so that the total displacement from where each carrier was last in a core is
-    smallest; at a tie carriers stay. Not from the row before: while two carriers cross at once, both halves of one of
-    them may lead, and the other would inherit a site of its neighbour.
+    The leading sites of a row are dealt out so that the total displacement from where each carrier was last in a core
+    is smallest; at a tie carriers stay. Not from the row before: while two carriers cross at once, both halves of one
+    of them may lead, and the other would inherit a site of its neighbour.
     """
     n = track.n_carriers
     if n == 1:
@@ -271,7 +281,7 @@ def _excursions(lane: np.ndarray, counted: Sequence[_Stay]) -> int:
     return total
 
 
-def _hops_of(track, carrier, lane, stays, counted, return_time) -> list[Hop]:
+def _hops_of(track, carrier, lane, stays, counted, core, return_time) -> list[Hop]:
     hops: list[Hop] = []
     for before, after in pairwise(counted):
         rows = slice(before.end, after.start + 1)
@@ -282,7 +292,8 @@ def _hops_of(track, carrier, lane, stays, counted, return_time) -> list[Hop]:
         time = track.times[before.end + crossing] - difference[crossing] / rise * track.timestep
         previous = hops[-1] if hops else None
         dwell = float(time - (previous.time if previous else track.times[0]))
-        total = np.maximum(m_i + m_j, 1e-12)
+        via = _via(before, after, stays)
+        sharing = _max_sharing(track, lane, (before.site, *via, after.site), rows)
         hops.append(
             Hop(
                 time=float(time),
@@ -291,9 +302,10 @@ def _hops_of(track, carrier, lane, stays, counted, return_time) -> list[Hop]:
                 carrier=carrier,
                 dwell=dwell,
                 duration=float(track.times[after.start] - track.times[before.end]),
-                max_sharing=float(np.max(2 * np.minimum(m_i, m_j) / total)),
+                max_sharing=sharing,
+                adiabatic=is_adiabatic(sharing, core),
                 flickers=max(int(np.count_nonzero(np.diff(lane[rows]))) - 1, 0),
-                via=_via(before, after, stays),
+                via=via,
                 back=bool(previous and previous.i == after.site and previous.j == before.site and dwell < return_time),
             )
         )
@@ -308,6 +320,12 @@ def _via(before: _Stay, after: _Stay, stays: Sequence[_Stay]) -> tuple[int, ...]
         path = path[: path.index(stay.site)] if stay.site in path else path
         path.append(stay.site)
     return tuple(site for site in path[1:] if site != after.site)
+
+
+def _max_sharing(track: Track, lane: np.ndarray, path: tuple[int, ...], rows: slice) -> float:
+    held = np.isin(lane[rows], path)  # elsewhere the sites of the path share nothing but noise
+    second, first = np.sort([_moment(track, site, rows)[held] for site in path], axis=0)[-2:]
+    return float(np.max(2 * second / (first + second)))
 
 
 def _moment(track: Track, site: int, rows: slice) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,7 +29,8 @@ CM2_PER_S = 0.1  # 1 Angstrom^2/fs in cm^2/s
 class Transport:
     """Transport at one temperature (K). `diffusion` (3, 3) Angstrom^2/fs from the rates, `mobility` (3, 3) cm^2/(V s)
     from it; `rates` per class; `dispersion` the variance of counts over that of a Poisson process (>= 1, widens the
-    interval); `msd` the second route, or None with the reason in `msd_missing`; `n_hops` in `carrier_time` fs."""
+    interval); `msd` the second route, or None with the reason in `msd_missing`; `n_hops` in `carrier_time` fs,
+    `counts` what else was counted (`Catalogue.count_table`)."""
 
     temperature: float
     n_hops: int
@@ -39,6 +40,7 @@ class Transport:
     diffusion: Estimate
     msd: MSDResult | None
     msd_missing: str = ""
+    counts: dict = field(default_factory=dict)
 
     @property
     def mobility(self) -> Estimate:
@@ -56,6 +58,7 @@ class Transport:
             "temperature_K": self.temperature,
             "n_hops": self.n_hops,
             "carrier_time_fs": self.carrier_time,
+            "counts": self.counts,
             "rates": {name: rate.to_dict() for name, rate in self.rates.items()},
             "dispersion": self.dispersion,
             "diffusion_cm2_per_s": self.diffusion.scaled(CM2_PER_S).to_dict(),
@@ -109,8 +112,17 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
         found = short_lag_diffusion(walks(catalogue, temperature), memory=catalogue.return_time, seed=seed)
     except AnalysisError as error:
         missing = str(error)
-    n_hops = catalogue.hops_at(temperature)
-    return Transport(temperature, n_hops, time, rates, dispersion, Estimate(value, np.array(samples)), found, missing)
+    return Transport(
+        temperature=temperature,
+        n_hops=catalogue.hops_at(temperature),
+        carrier_time=time,
+        rates=rates,
+        dispersion=dispersion,
+        diffusion=Estimate(value, np.array(samples)),
+        msd=found,
+        msd_missing=missing,
+        counts=catalogue.count_table(temperature),
+    )
 
 
 def walks(catalogue: Catalogue, temperature: float) -> list[Walk]:

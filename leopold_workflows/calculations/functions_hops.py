@@ -145,7 +145,8 @@ def _as_json(found: Catalogue, known: list[dict], rounds: list[dict]) -> dict:
     for p in pathways:
         p["labels"] = before.pop(p["name"], p)["labels"]
     # classes beyond the cutoff that the newest model has not shown again
-    pathways += [p | {"hops": 0, "relayed": 0, "back": 0, "ambiguous": 0} for p in before.values() if p["labels"]]
+    none = dict.fromkeys(("hops", "relayed", "back", "adiabatic", "ambiguous"), 0)
+    pathways += [p | none for p in before.values() if p["labels"]]
     for p in pathways:
         p["verified_labels"] = p["labels"].get("verified", 0)
         p["first_seen"] = next((r["run"] for r in rounds if p["name"] in r["hops"]), None)

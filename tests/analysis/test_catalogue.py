@@ -61,7 +61,7 @@ def test_catalogue_counts_classes_and_bounds_the_unseen(run):
     assert rates[NEAREST].high == pytest.approx(3.0 / 2000, rel=0.01), "unseen: rate < 3 / t"
     assert {p.name: p.resolvable for p in catalogue.pathways}["O-O 6.64 A <310> x24"] == 0
     assert [p.ambiguous for p in catalogue.pathways if p.hops] == [0, 1]
-    assert catalogue.tau_table[50.0] == 4
+    assert catalogue.count_table()["by_tau_min_fs"]["50"] == 4
     with pytest.raises(AnalysisError, match="runs at 300"):
         catalogue.rates(450.0)
 
@@ -79,6 +79,26 @@ def test_json_round_trip_and_merge(run):
         merge([catalogue, build_catalogue(run, host(mgo(), "O"), tau_min=80.0)])
     with pytest.raises(AnalysisError, match="not a pathway catalogue"):
         Catalogue.from_dict({"a": 1})
+
+
+def test_counts_say_what_was_not_counted(run):
+    catalogue = build_catalogue(run, host(mgo(), "O"))
+    counts = catalogue.to_dict()["counts"]
+    assert {name: counts[name] for name in ("hops", "back", "adiabatic", "excursions", "changes")} == {
+        "hops": 4, "back": 0, "adiabatic": 4, "excursions": 0, "changes": 4,
+    }  # fmt: skip
+    assert list(counts["by_tau_min_fs"]) == ["5", "10", "20", "50", "100", "150", "200"]
+    assert catalogue.count_table(300.0)["hops"] == 0
+    assert [p.adiabatic for p in catalogue.pathways if p.hops] == [3, 1]
+
+
+def test_catalogues_of_version_1_are_read(run):
+    data = build_catalogue(run, host(mgo(), "O")).to_dict()
+    for r in data["replicas"]:
+        for hop in r["table"]["hops"]:
+            del hop["adiabatic"]
+    again = Catalogue.from_dict(data | {"version": 1})
+    assert [p.adiabatic for p in again.pathways if p.hops] == [3, 1]
 
 
 def test_hop_beyond_the_cutoff_gets_its_own_class(run):

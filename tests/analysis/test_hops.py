@@ -46,8 +46,23 @@ def test_crossing_is_interpolated_between_frames():
 
 def test_abrupt_jump_shares_nothing():
     table = find_hops(track_of([(0, 200), (1, 200)], ramp=0))
-    assert table.hops[0].max_sharing < 0.1
+    assert table.hops[0].max_sharing < 0.1 and not table.hops[0].adiabatic
     assert table.hops[0].duration == 1
+
+
+def test_adiabatic_is_told_from_a_jump_by_the_sharing_on_the_way():
+    assert find_hops(track_of([(0, 200), (1, 200)], ramp=10)).hops[0].adiabatic
+    # back and forth between two diabatic states: no row is shared
+    assert not find_hops(track_of([(0, 200), *[(1, 1), (0, 1)] * 9, (1, 200)], ramp=0)).hops[0].adiabatic
+    # a relay that jumps both times: while the site between leads, both ends have equally little
+    table = find_hops(track_of([(0, 200), (1, 20), (2, 200)], ramp=0))
+    assert table.hops[0].via == (1,) and not table.hops[0].adiabatic
+    assert find_hops(track_of([(0, 200), (1, 20), (2, 200)], ramp=10)).hops[0].adiabatic
+    # only the flank: 0.3 of 1 on the second site is still in the core of the first
+    moments = np.full((300, 3), 0.0)
+    moments[:150, 0] = moments[150:, 1] = 1.0
+    moments[148:150, :2] = (0.75, 0.25)
+    assert not find_hops(track_from_moments(moments)).hops[0].adiabatic
 
 
 @pytest.mark.parametrize(("n_flickers", "changes"), [(1, 3), (3, 7)])

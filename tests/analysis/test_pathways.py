@@ -107,7 +107,9 @@ def test_folded_classes_are_told():
 
 
 def _hop(i, j, **kwargs):
-    return Hop(time=0.0, i=i, j=j, carrier=0, dwell=100.0, duration=5.0, max_sharing=0.9, flickers=0, **kwargs)
+    return Hop(
+        time=0.0, i=i, j=j, carrier=0, dwell=100.0, duration=5.0, max_sharing=0.9, adiabatic=True, flickers=0, **kwargs
+    )
 
 
 def test_classify_names_and_vectors():

@@ -42,6 +42,7 @@ def walk(classes, rates, duration, rng, reverse=0.0):
                 dwell=time - before,
                 duration=5.0,
                 max_sharing=1.0,
+                adiabatic=True,
                 flickers=0,
                 pathway=p.name,
                 legs=(key,),
