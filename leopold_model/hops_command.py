@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,13 +16,15 @@ from ase.io import read
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.catalogue import Catalogue, build_catalogue
 from leopold_model.analysis.sites import Host, host_from_dynamics, host_from_structure
-from leopold_model.tracks import TrackError, TrackFile, read_track
+from leopold_model.frames import FrameError, write_frames
+from leopold_model.hop_frames import all_frames
+from leopold_model.tracks import TrackError, TrackFile, merge, read_track
 
 POSITIVE = click.FloatRange(min=0.0, min_open=True)
 
 
 OPTIONS = (
-    click.argument("trajectory", type=click.Path(path_type=Path)),
+    click.argument("trajectories", metavar="TRAJECTORY...", nargs=-1, required=True, type=click.Path(path_type=Path)),
     click.option("--host", type=click.Path(path_type=Path), help="Perfect crystal, in the orientation of the run."),
     click.option("--species", help="Element that carries the charge; taken from the track if not given."),
     click.option("--tau-min", type=POSITIVE, default=50.0, show_default=True, help="Shortest stay that counts, fs."),
@@ -38,22 +41,40 @@ def with_catalogue_options(command):
 
 @click.command("hops")
 @with_catalogue_options
+@click.option("--frames", type=click.Path(path_type=Path), help="Write structures across the hops there (.h5, .xyz).")
 @click.option("--json", "as_json", is_flag=True, help="The whole catalogue as one JSON object.")
-def command(trajectory, host, species, tau_min, cutoff, as_json):
-    """Hops along TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), by symmetry-inequivalent pathway."""
+def command(trajectories, host, species, tau_min, cutoff, frames, as_json):
+    """Hops along each TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), by symmetry-inequivalent pathway.
+
+    Example: leopold hops track.h5 --frames hops.xyz
+    """
     try:
-        catalogue = catalogue_of(trajectory, host, species, tau_min, cutoff)
-    except (TrackError, AnalysisError) as error:
+        tracks = read_tracks(trajectories)
+        catalogue = catalogue_of(tracks, host, species, tau_min, cutoff)
+        found = list(all_frames(tracks, catalogue)) if frames else []
+        if found:
+            write_frames(frames, found)
+    except (TrackError, AnalysisError, FrameError) as error:
         raise SystemExit(f"leopold hops: {error}") from None
     click.echo(json.dumps(catalogue.to_dict()) if as_json else table(catalogue))
+    if frames:
+        where = f" -> {frames}" if found else ": the track kept no window around them (window.max_windows)"
+        click.echo(f"{len(found)} structures across hops{where}", err=True)
 
 
-def catalogue_of(trajectory: Path, host: Path | None, species: str | None, tau_min: float, cutoff: float) -> Catalogue:
-    """The hops of a track file; the host and the carrier's element are found from the run where not given."""
-    track = read_track(trajectory)
+def read_tracks(paths: tuple[Path, ...]) -> TrackFile:
+    """The replicas of all files as one track, numbered through."""
+    merged = merge([read_track(path) for path in paths])
+    if len(paths) == 1:
+        return merged
+    return replace(merged, replicas=tuple(replace(r, replica=k) for k, r in enumerate(merged.replicas)))
+
+
+def catalogue_of(track: TrackFile, host: Path | None, species: str | None, tau_min: float, cutoff: float) -> Catalogue:
+    """The hops of a track; the host and the carrier's element are found from the run where not given."""
     species = species or carrier_species(track)
     crystal = host_of(track, species) if host is None else read_host(host, species)
-    return build_catalogue(track, crystal, cutoff, tau_min, run=str(trajectory.name))
+    return build_catalogue(track, crystal, cutoff, tau_min, run="hop")
 
 
 def carrier_species(track: TrackFile) -> str:

@@ -8,7 +8,7 @@ import click
 
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.production import transport_summary
-from leopold_model.hops_command import catalogue_of, with_catalogue_options
+from leopold_model.hops_command import catalogue_of, counts_line, read_tracks, with_catalogue_options
 from leopold_model.tracks import TrackError
 
 
@@ -17,15 +17,16 @@ from leopold_model.tracks import TrackError
 @click.option("--samples", type=click.IntRange(min=50), default=1000, show_default=True, help="Behind every interval.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, tensors included, as one JSON object.")
-def command(trajectory, host, species, tau_min, cutoff, samples, seed, as_json):
-    """Transport of the carriers along TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), at each temperature.
+def command(trajectories, host, species, tau_min, cutoff, samples, seed, as_json):
+    """Transport of the carriers along each TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), at each temperature.
 
-    Example: leopold transport track.h5 --tau-min 50
+    Several trajectories of the same atoms count as replicas.
+
+    Example: leopold transport 300K/track.h5 600K/track.h5 900K/track.h5 --tau-min 50
     """
     try:
-        summary = transport_summary(
-            catalogue_of(trajectory, host, species, tau_min, cutoff), seed=seed, n_samples=samples
-        )
+        catalogue = catalogue_of(read_tracks(trajectories), host, species, tau_min, cutoff)
+        summary = transport_summary(catalogue, seed=seed, n_samples=samples)
     except (TrackError, AnalysisError) as error:
         raise SystemExit(f"leopold transport: {error}") from None
     click.echo(json.dumps(summary | {"seed": seed}) if as_json else table(summary))
@@ -36,6 +37,7 @@ def table(summary: dict) -> str:
     lines = [summary["summary"]]
     for row in summary["temperatures"]:
         lines += ["", f"{row['temperature_K']:g} K, {row['carrier_time_fs'] / 1e3:.1f} ps of carrier time"]
+        lines.append(counts_line(row["counts"]))
         for name, rate in row["rates"].items():
             if rate["count"]:
                 lines.append(f"{name}  {rate['count']} hops  {_interval(rate, 'rate_per_ps')} per ps")

@@ -19,6 +19,7 @@ from leopold_model.analysis.catalogue import Catalogue, build_catalogue, merge
 from leopold_model.analysis.sites import host_from_structure
 from leopold_model.config import parse
 from leopold_model.frames import Frame
+from leopold_model.hop_frames import across, window_of
 from leopold_model.tracks import ReplicaTrack, read_track
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.pathways import PathwaySetData
@@ -99,7 +100,7 @@ def select_hop_frames(
         ]
         # legs of relayed hops only where the class was not seen on its own
         direct = [c for c in crossings if not c[2]] or crossings
-        windows = [found for replica, time, _ in direct if (found := _window_of(replica, time)) is not None]
+        windows = [(r, w, time) for r, time, _ in direct if (w := window_of(r, time)) is not None]
         # a stable sort: hops as doubtful as each other stay in random order
         order = sorted(random.permutation(len(windows)), key=lambda k: -_doubt(*windows[k][:2]))
         queues.append([(pathway["name"], *windows[k]) for k in order[: selection.hops_per_pathway]])
@@ -107,7 +108,8 @@ def select_hop_frames(
     for turn in range(max((len(q) for q in queues), default=0)):
         for queue in queues:
             if turn < len(queue):
-                frames = _across(tracks, run.value, selection.offsets, *queue[turn])
+                name, *crossing = queue[turn]
+                frames = across(tracks, *crossing, selection.offsets, run=run.value, pathway=name)
                 if len(chosen) + len(frames) <= most:
                     chosen += frames
     return FrameSetData.from_frames(list({f.id: f for f in chosen}.values()))
@@ -161,45 +163,6 @@ def _as_json(found: Catalogue, known: list[dict], rounds: list[dict]) -> dict:
     }
 
 
-def _window_of(replica: ReplicaTrack, time: float) -> tuple[ReplicaTrack, int, float] | None:
-    """The window around a crossing at `time` (fs), nearest to its middle, and the row of the crossing."""
-    windows, row = replica.windows, time / replica.timestep
-    if windows is None or not len(windows):
-        return None
-    spanning = np.flatnonzero((windows.step[:, 0] <= row) & (row <= windows.step[:, -1]))
-    if not len(spanning):
-        return None
-    middle = windows.step[spanning].mean(axis=1)
-    return replica, int(spanning[np.argmin(np.abs(middle - row))]), row
-
-
 def _doubt(replica: ReplicaTrack, window: int) -> float:
     """Largest disagreement of a committee on a force in the window, eV/A."""
     return float(replica.windows.force_spread[window].max())
-
-
-def _across(tracks, run: str, offsets, pathway: str, replica: ReplicaTrack, window: int, row: float) -> list[Frame]:
-    """Frames of one window at `offsets` (fs) from the crossing at `row`, as near as the window has them."""
-    windows = replica.windows
-    rows = windows.step[window]
-    nearest = sorted({int(np.argmin(np.abs(rows - row - offset / replica.timestep))) for offset in offsets})
-    hop = f"{run}-r{replica.replica:03d}-t{round(row):06d}"
-    return [
-        Frame(
-            numbers=tracks.numbers,
-            positions=windows.positions[window, k],
-            cell=replica.cell,
-            occupations=windows.occupations[window, k],
-            moments=windows.moments[window, k],
-            carrier=tracks.carrier,
-            carrier_sites=tuple(sorted(windows.carrier[window, k])),
-            requested_sites=tuple(sorted(windows.carrier[window, k])),
-            source="ml",
-            run=hop,
-            step=int(rows[k]),
-            label=f"{hop}-s{rows[k]:06d}",
-            pathway=pathway,
-            temperature=replica.temperature,
-        )
-        for k in nearest
-    ]

@@ -13,6 +13,7 @@ from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.catalogue import Catalogue, build_catalogue, merge
 from leopold_model.analysis.rates import garwood
 from leopold_model.cli import main
+from leopold_model.frames import read_frames
 from leopold_model.tracks import ReplicaTrack, TrackError, TrackFile, Windows, read_track, write_track
 from leopold_model.tracks import merge as merge_tracks
 
@@ -201,6 +202,44 @@ def test_hops_command(run, tmp_path):
     )
     assert "seen 2 of 5 classes below 7 A" in text
     assert "cannot show: O-O 6.64 A <310> x24" in text
+
+
+def test_hops_command_writes_structures_across_the_hops(run, tmp_path):
+    hot = run.replicas[0]
+    rows = round(build_catalogue(run, host(mgo(), "O")).replicas[0].table.hops[0].time) + np.arange(-30, 31, 5)
+    moments = np.zeros((1, 13, 64))
+    moments[0, np.arange(13), hot.sites[rows, 0]] = hot.moments[rows, 0]
+    windows = Windows(
+        positions=hot.positions + 1e-3 * rows[None, :, None, None],
+        step=rows[None],
+        carrier=hot.sites[None, rows, :1],
+        moments=moments,
+        occupations=np.stack([moments, 0 * moments], axis=-1),
+        force_spread=np.zeros((1, 13)),
+    )
+    write_track(tmp_path / "track.h5", TrackFile(run.numbers, "hole", 1, (replace(hot, windows=windows),)))
+    arguments = ["hops", str(tmp_path / "track.h5"), "--frames", str(tmp_path / "hops.h5")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0 and "7 structures across hops" in result.output, result.output
+    frames = read_frames(tmp_path / "hops.h5")
+    assert [f.step - rows[6] for f in frames] == [-20, -10, -5, 0, 5, 10, 20], "fs around the crossing"
+    hop = build_catalogue(run, host(mgo(), "O")).replicas[0].table.hops[0]
+    assert (frames[0].carrier_sites, frames[-1].carrier_sites) == ((hop.i,), (hop.j,))
+    assert {f.pathway for f in frames} == {NEAREST} and len({f.run for f in frames}) == 1
+    write_track(tmp_path / "track.h5", run)
+    assert "kept no window" in CliRunner().invoke(main, arguments).output
+
+
+def test_several_trajectories_are_replicas(run, tmp_path):
+    for k, replica in enumerate(run.replicas):
+        write_track(tmp_path / f"{k}.h5", TrackFile(run.numbers, "hole", 1, (replica,)))
+    write_track(tmp_path / "both.h5", run)
+
+    def found(*names):
+        paths = [str(tmp_path / name) for name in names]
+        return json.loads(CliRunner().invoke(main, ["transport", *paths, "--json", "--samples", "50"]).stdout)
+
+    assert found("0.h5", "1.h5")["temperatures"] == found("both.h5")["temperatures"]
 
 
 @pytest.mark.parametrize(

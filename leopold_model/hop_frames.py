@@ -1,0 +1,78 @@
+"""Structures across hops, cut out of the windows that dynamics kept around every change of charge state.
+
+They carry the charge state, moments and occupations the model gave them, so that they can be labelled with the carrier
+where the model has it and held against the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from leopold_model.analysis.catalogue import Catalogue
+from leopold_model.frames import Frame
+from leopold_model.tracks import ReplicaTrack, TrackFile
+
+OFFSETS = (-20.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0)  # fs from the crossing
+
+
+def all_frames(track: TrackFile, catalogue: Catalogue, offsets: Sequence[float] = OFFSETS) -> Iterator[Frame]:
+    """Frames across every hop of a track that has a window, at `offsets` (fs) from the crossing."""
+    replicas = {r.replica: r for r in track.replicas}
+    for found in catalogue.replicas:
+        replica = replicas[found.replica]
+        for hop in found.table.hops:
+            window = window_of(replica, hop.time)
+            if window is not None:
+                yield from across(track, replica, window, hop.time, offsets, run=found.run, pathway=hop.pathway)
+
+
+def window_of(replica: ReplicaTrack, time: float) -> int | None:
+    """The window that spans the crossing at `time` (fs) with it nearest to its middle; None where there is none."""
+    windows, row = replica.windows, time / replica.timestep
+    if windows is None or not len(windows):
+        return None
+    spanning = np.flatnonzero((windows.step[:, 0] <= row) & (row <= windows.step[:, -1]))
+    if not len(spanning):
+        return None
+    middle = windows.step[spanning].mean(axis=1)
+    return int(spanning[np.argmin(np.abs(middle - row))])
+
+
+def across(
+    track: TrackFile,
+    replica: ReplicaTrack,
+    window: int,
+    time: float,
+    offsets: Sequence[float],
+    *,
+    run: str,
+    pathway: str,
+) -> list[Frame]:
+    """Frames of one window at `offsets` (fs) from the crossing at `time` (fs), as near as the window has them. They
+    share a `run` named after the hop."""
+    windows, row = replica.windows, time / replica.timestep
+    assert windows is not None
+    rows = windows.step[window]
+    nearest = sorted({int(np.argmin(np.abs(rows - row - offset / replica.timestep))) for offset in offsets})
+    hop = f"{run}-r{replica.replica:03d}-t{round(row):06d}"
+    return [
+        Frame(
+            numbers=track.numbers,
+            positions=windows.positions[window, k],
+            cell=replica.cell,
+            occupations=windows.occupations[window, k],
+            moments=windows.moments[window, k],
+            carrier=track.carrier,
+            carrier_sites=tuple(sorted(windows.carrier[window, k])),
+            requested_sites=tuple(sorted(windows.carrier[window, k])),
+            source="ml",
+            run=hop,
+            step=int(rows[k]),
+            label=f"{hop}-s{rows[k]:06d}",
+            pathway=pathway,
+            temperature=replica.temperature,
+        )
+        for k in nearest
+    ]
