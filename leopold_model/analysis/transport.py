@@ -65,13 +65,16 @@ class Transport:
             "diffusion_isotropic_cm2_per_s": self.diffusion.scaled(CM2_PER_S).isotropic.to_dict(),
             "mobility_cm2_per_Vs": self.mobility.to_dict(),
             "mobility_isotropic_cm2_per_Vs": self.mobility.isotropic.to_dict(),
-            "principal": principal(self.diffusion.value * CM2_PER_S),
+            "principal": principal(self.diffusion.scaled(CM2_PER_S)),
             "msd": self.msd_missing,
         }
-        if self.msd is not None:
+        if self.msd is not None and self.mobility_msd is not None:
             found["msd"] = {
                 "diffusion_cm2_per_s": self.msd.diffusion.scaled(CM2_PER_S).to_dict(),
                 "diffusion_isotropic_cm2_per_s": self.msd.diffusion.scaled(CM2_PER_S).isotropic.to_dict(),
+                "mobility_cm2_per_Vs": self.mobility_msd.to_dict(),
+                "mobility_isotropic_cm2_per_Vs": self.mobility_msd.isotropic.to_dict(),
+                "principal": principal(self.msd.diffusion.scaled(CM2_PER_S)),
                 "correlation_factor": self.msd.correlation.to_dict(),
                 "lags_fs": [self.msd.first_lag, self.msd.last_lag],
                 "plateau": self.msd.plateau,
@@ -106,10 +109,16 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
     # a rate given its count is gamma distributed (Jeffreys' half added to a seen count); its variance is widened
     shape = np.where(counts > 0, counts + 0.5, 1.0) / dispersion
     drawn = rng.gamma(shape, dispersion / times, size=(n_samples, len(counts)))
-    samples = [_diffusion(network, rates_of_sample, len(classes.site_kinds)) for rates_of_sample in drawn]
+    samples = _diffusion(network, drawn, len(classes.site_kinds))
     found, missing = None, ""
     try:
-        found = short_lag_diffusion(walks(catalogue, temperature), memory=catalogue.return_time, seed=seed)
+        found = short_lag_diffusion(
+            walks(catalogue, temperature),
+            memory=catalogue.return_time,
+            seed=seed,
+            n_samples=n_samples,
+            point_group=catalogue.host.point_group,
+        )
     except AnalysisError as error:
         missing = str(error)
     return Transport(
@@ -118,7 +127,7 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
         carrier_time=time,
         rates=rates,
         dispersion=dispersion,
-        diffusion=Estimate(value, np.array(samples)),
+        diffusion=Estimate(value, samples),
         msd=found,
         msd_missing=missing,
         counts=catalogue.count_table(temperature),
@@ -175,7 +184,7 @@ def diffusion_from_rates(classes: PathwaySet, rates: dict[Jump, float]) -> np.nd
     martingale (L chi = -drift), D = 1/2 sum_s p_s sum_hops w (d + chi_end - chi_start) (x) (same). For equivalent
     sites with inversion chi vanishes and D = 1/2 sum_c Gamma_c <d d^T>.
     """
-    return _diffusion(_network(classes, list(rates)), np.array(list(rates.values())), len(classes.site_kinds))
+    return _diffusion(_network(classes, list(rates)), np.array([list(rates.values())]), len(classes.site_kinds))[0]
 
 
 def _network(classes: PathwaySet, jumps: Sequence[Jump]) -> tuple[np.ndarray, ...]:
@@ -195,25 +204,24 @@ def _network(classes: PathwaySet, jumps: Sequence[Jump]) -> tuple[np.ndarray, ..
 
 
 def _diffusion(network: tuple[np.ndarray, ...], rates: np.ndarray, n_sites: int) -> np.ndarray:
+    """Diffusion tensors (b, 3, 3) of b sets of rates (b, jumps)."""
     jump, start, end, vectors, share = network
-    w = rates[jump] * share
-    if not w.any():
-        return np.zeros((3, 3))
-    generator = np.zeros((n_sites, n_sites))
-    np.add.at(generator, (start, end), w)
-    np.add.at(generator, (start, start), -w)
-    drift = np.zeros((n_sites, 3))
-    np.add.at(drift, start, w[:, None] * vectors)
-    chi = np.linalg.lstsq(generator, -drift, rcond=None)[0]
-    step = vectors + chi[end] - chi[start]
-    return 0.5 * np.einsum("h,ha,hb->ab", _stationary(generator)[start] * w, step, step)
+    w = rates[:, jump] * share
+    sites = np.arange(n_sites)
+    leaving, entering = (start[:, None] == sites).astype(float), (end[:, None] == sites).astype(float)
+    unit = w.max(axis=1, initial=1e-300)[:, None, None]  # so that singular values are of order one
+    generator = np.einsum("bh,hs,ht->bst", w, leaving, entering - leaving) / unit
+    drift = np.einsum("bh,hs,ha->bsa", w, leaving, vectors) / unit
+    step = vectors - (entering - leaving) @ (np.linalg.pinv(generator) @ drift)
+    return 0.5 * np.einsum("bh,bha,bhc->bac", _stationary(generator) @ leaving.T * w, step, step)
 
 
 def _stationary(generator: np.ndarray) -> np.ndarray:
-    """Stationary occupation (s,) of a rate matrix (s, s) with rows summing to zero; the most even one if several."""
-    n = len(generator)
-    p = np.linalg.lstsq(np.vstack([generator.T, np.ones(n)]), np.r_[np.zeros(n), 1.0], rcond=None)[0]
-    return np.clip(p, 0, None) / np.clip(p, 0, None).sum()
+    """Stationary occupations (b, s) of rate matrices (b, s, s) with rows summing to zero; the most even ones if there
+    are several."""
+    ones = np.ones((len(generator), 1, generator.shape[-1]))
+    p = np.linalg.pinv(np.concatenate([generator.transpose(0, 2, 1), ones], axis=1))[..., -1].clip(0)
+    return p / p.sum(axis=1, keepdims=True)
 
 
 def _dispersion(catalogue: Catalogue, temperature: float) -> float:
@@ -239,17 +247,18 @@ def mobility(diffusion: Estimate, temperature: float) -> Estimate:
     return diffusion.scaled(CM2_PER_S / (BOLTZMANN * temperature))
 
 
-def symmetrised(tensor: np.ndarray, point_group: np.ndarray) -> np.ndarray:
-    """Tensor (3, 3) averaged over Cartesian rotations (o, 3, 3)."""
-    return np.einsum("oab,bc,odc->ad", point_group, tensor, point_group) / len(point_group)
-
-
-def principal(tensor: np.ndarray) -> dict:
-    """Eigenvalues of a symmetric tensor, descending, their axes (rows), and the ratio of largest to smallest."""
-    values, axes = np.linalg.eigh((tensor + tensor.T) / 2)
+def principal(tensor: Estimate) -> dict:
+    """Eigenvalues of a symmetric tensor, descending, with their 95 % intervals (`low`, `high`) along the axes (rows) of
+    the value; the ratio of largest to smallest with its interval, None where nothing moves along the last axis."""
+    values, axes = np.linalg.eigh((tensor.value + tensor.value.T) / 2)
     values, axes = values[::-1], axes.T[::-1]
-    anisotropy = float(values[0] / values[2]) if values[2] > 0 else None
-    return {"values": values.tolist(), "axes": axes.tolist(), "anisotropy": anisotropy}
+    along_axes = Estimate(values, np.einsum("ka,nab,kb->nk", axes, tensor.samples, axes))
+    found = along_axes.to_dict() | {"axes": axes.tolist(), "anisotropy": None, "anisotropy_interval": None}
+    if values[2] > 0:
+        first, last = along_axes.samples[:, 0], np.maximum(along_axes.samples[:, 2], 1e-300)
+        low, high = np.quantile(first / last, (0.025, 0.975))
+        found |= {"anisotropy": float(values[0] / values[2]), "anisotropy_interval": [float(low), float(high)]}
+    return {"values": found.pop("value"), **found}
 
 
 def along(tensor: np.ndarray, directions: Sequence[Sequence[float]]) -> np.ndarray:
