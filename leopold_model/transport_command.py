@@ -54,7 +54,16 @@ def table(summary: dict) -> str:
     lines.append("")
     if summary["arrhenius"] is None:
         return "\n".join([*lines, f"activation energy: {summary['arrhenius_missing']}"])
-    return "\n".join([*lines, f"activation energy {_interval(summary['arrhenius']['energy_eV'])} eV (of D)"])
+    fits = [(summary[name], "") for name in ("arrhenius", "arrhenius_mobility")]
+    fits += [(found, f", {name}") for name, found in summary["arrhenius_rates"].items()]
+    for found, of in fits:
+        lines.append(f"activation energy {_interval(found['energy_eV'])} eV from {found['quantity']}{of}")
+    curved = {
+        None: "",
+        True: "curved: one activation energy does not describe it",
+        False: "a straight line within error",
+    }
+    return "\n".join([*lines, *filter(None, [curved[summary["arrhenius"]["curved"]]])])
 
 
 def _interval(estimate: dict, value: str = "value") -> str:

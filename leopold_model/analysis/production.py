@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
+import numpy as np
+
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.arrhenius import fit
 from leopold_model.analysis.catalogue import Catalogue
+from leopold_model.analysis.msd import Estimate
+from leopold_model.analysis.rates import Rate
 from leopold_model.analysis.transport import transport
 
 
@@ -15,9 +19,10 @@ def transport_summary(catalogue: Catalogue, *, seed: int = 0, n_samples: int = 1
     """JSON-ready rates, diffusion and mobility at every temperature, and the activation energy.
 
     `temperatures`: one entry each, ascending, as `Transport.to_dict` makes it (rates in 1/ps, diffusion in cm^2/s,
-    mobility in cm^2/(V s)). `arrhenius`: of the isotropic diffusion coefficient from the rates, or null with the
-    reason in `arrhenius_missing`. `seed` is that of the `n_samples` samples behind every interval. AnalysisError
-    where the catalogue holds no carrier time.
+    mobility in cm^2/(V s)). `arrhenius`: of the isotropic diffusion coefficient from the rates, `arrhenius_mobility`
+    of the mobility, whose slope differs by about k_B T, `arrhenius_rates` of each class seen at two temperatures; each
+    as `Arrhenius.to_dict` makes it and says what was fitted. Null with the reason in `arrhenius_missing`. `seed` is
+    that of the `n_samples` samples behind every interval. AnalysisError where the catalogue holds no carrier time.
     """
     rows = [transport(catalogue, t, seed=seed, n_samples=n_samples) for t in catalogue.temperatures]
     found = {
@@ -25,11 +30,31 @@ def transport_summary(catalogue: Catalogue, *, seed: int = 0, n_samples: int = 1
         "summary": catalogue.summary,
         "temperatures": [row.to_dict() for row in rows],
     }
+    temperatures = catalogue.temperatures
     try:
-        line = fit(catalogue.temperatures, [row.diffusion.isotropic for row in rows], "D")
+        line = fit(temperatures, [row.diffusion.isotropic for row in rows], "D").to_dict()
+        of_mobility = fit(temperatures, [row.mobility.isotropic for row in rows], "mu").to_dict()
     except AnalysisError as error:
-        return found | {"arrhenius": None, "arrhenius_missing": str(error)}
-    return found | {"arrhenius": line.to_dict(), "arrhenius_missing": ""}
+        return found | dict.fromkeys(("arrhenius", "arrhenius_mobility"), None) | {
+            "arrhenius_rates": {}, "arrhenius_missing": str(error),
+        }  # fmt: skip
+    rng = np.random.default_rng(seed)
+    of_rates = {}
+    for name in catalogue.seen:
+        rates = [row.rates[name] for row in rows]
+        if sum(rate.count > 0 for rate in rates) > 1:
+            of_rates[name] = fit(temperatures, [_estimate(rate, rng, n_samples) for rate in rates], "rate").to_dict()
+    return found | {
+        "arrhenius": line,
+        "arrhenius_mobility": of_mobility,
+        "arrhenius_rates": of_rates,
+        "arrhenius_missing": "",
+    }
+
+
+def _estimate(rate: Rate, rng: np.random.Generator, n_samples: int) -> Estimate:
+    """A rate in 1/fs with samples of the gamma distribution it has given its count."""
+    return Estimate(np.asarray(rate.rate), rng.gamma(rate.count + 0.5, 1 / rate.time, size=n_samples))
 
 
 def steps_for_hops(

@@ -92,9 +92,11 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
     """Rates, diffusion and mobility of the runs at one temperature.
 
     The error of the rate route draws every class's rate from its gamma distribution (Poisson counts), widened by the
-    dispersion of the counts over replicas and blocks; that of the MSD route bootstraps replicas and blocks. Without
-    hops the diffusion is zero and its interval an upper limit.
+    dispersion of the counts over replicas and blocks; that of the MSD route comes from replicas and blocks. Without
+    hops the diffusion is zero and its interval an upper limit. Samples of different temperatures are independent.
     """
+    # one seed for all temperatures would draw the same deviations everywhere, and an activation energy without error
+    seed = int(np.random.SeedSequence([seed, round(1e3 * temperature)]).generate_state(1)[0])
     rates = catalogue.rates(temperature)
     time = catalogue.carrier_time(temperature)
     dispersion = _dispersion(catalogue, temperature)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from leopold_model.analysis.catalogue import Catalogue, ReplicaHops
+from leopold_model.analysis.catalogue import Catalogue, ReplicaHops, merge
 from leopold_model.analysis.hops import Hop, HopTable
 from leopold_model.analysis.pathways import enumerate_pathways
 
@@ -50,6 +50,21 @@ def walk(classes, rates, duration, rng, reverse=0.0):
             )
         )
         before, previous, site = time, (key, vector, p), key[1]
+
+
+def thermal(host, cutoff, prefactors, energy, temperatures, *, n_hops, seed=0, **kwargs):
+    """Walks at several temperatures whose rates are prefactor exp(-energy / k_B T), `n_hops` expected at each."""
+    parts = []
+    for k, t in enumerate(temperatures):
+        rates = {name: value * np.exp(-energy / (8.617333262e-5 * t)) for name, value in prefactors.items()}
+        replicas = kwargs.get("replicas", 4)
+        duration = n_hops / sum(rates.values()) / replicas
+        parts.append(
+            catalogue(
+                host, cutoff, rates, duration=duration, replicas=replicas, temperature=t, seed=100 * seed + k
+            )
+        )  # fmt: skip
+    return merge(parts)
 
 
 def catalogue(host, cutoff, rates, *, duration, replicas=8, temperature=600.0, seed=0, reverse=0.0):
