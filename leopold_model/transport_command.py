@@ -58,12 +58,10 @@ def table(summary: dict) -> str:
     fits += [(found, f", {name}") for name, found in summary["arrhenius_rates"].items()]
     for found, of in fits:
         lines.append(f"activation energy {_interval(found['energy_eV'])} eV from {found['quantity']}{of}")
-    curved = {
-        None: "",
-        True: "curved: one activation energy does not describe it",
-        False: "a straight line within error",
-    }
-    return "\n".join([*lines, *filter(None, [curved[summary["arrhenius"]["curved"]]])])
+    curved = summary["arrhenius"]["curved"]
+    if curved is not None:
+        lines.append("ln D is curved: no single activation energy" if curved else "ln D is straight within its errors")
+    return "\n".join(lines)
 
 
 def _interval(estimate: dict, value: str = "value") -> str:

@@ -30,6 +30,11 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 SETTINGS = {"selection": {"offsets": [-10, 0, 10], "hops_per_pathway": 1, "min_verified": 1}}
 
 
+def spent(**changes) -> orm.Dict:
+    """What a round cost."""
+    return orm.Dict({"asked": 0, "labels": 0, "node_hours": 0.0, "untrained": False} | changes)
+
+
 def study(status=0, message="", state=ProcessState.FINISHED, **outputs) -> orm.WorkChainNode:
     """A PolaronDynamicsWorkChain that ended like this."""
     node = orm.WorkChainNode()
@@ -82,8 +87,8 @@ def learned(make_track, make_frames, host, sites):
     verified = [f for f in reached if outcomes["labels"][f.label]["outcome"] == "verified"]
     catalogue = record_labels(explored, selected, outcomes)
     before, after = on_hops(verified, 0.4), on_hops(verified[:1], 0.1)
-    first = assess(catalogue, settings, orm.Int(1), orm.Int(len(asked)))
-    second = assess(catalogue, settings, orm.Int(2), orm.Int(0), previous=first, hop_errors=after)
+    first = assess(catalogue, settings, orm.Int(1), spent(asked=len(asked), labels=len(asked)))
+    second = assess(catalogue, settings, orm.Int(2), spent(labels=len(asked)), previous=first, hop_errors=after)
     return {
         "catalogue": catalogue,
         "selected": selected,
