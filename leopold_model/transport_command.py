@@ -34,7 +34,7 @@ def command(trajectories, host, species, tau_min, cutoff, samples, seed, as_json
 
 def table(summary: dict) -> str:
     """The summary as plain text, with 95 % intervals."""
-    lines = [summary["summary"]]
+    lines = [summary["summary"], f"a hop: at least {summary['hops_counted_with']['tau_min_fs']:g} fs on the new site"]
     for row in summary["temperatures"]:
         lines += ["", f"{row['temperature_K']:g} K, {row['carrier_time_fs'] / 1e3:.1f} ps of carrier time"]
         lines.append(counts_line(row["counts"]))

@@ -18,6 +18,7 @@ from leopold_model.analysis.transport import transport
 def transport_summary(catalogue: Catalogue, *, seed: int = 0, n_samples: int = 1000) -> dict:
     """JSON-ready rates, diffusion and mobility at every temperature, and the activation energy.
 
+    `hops_counted_with`: the settings of `hops.find_hops`.
     `temperatures`: one entry each, ascending, as `Transport.to_dict` makes it (rates in 1/ps, diffusion in cm^2/s,
     mobility in cm^2/(V s)). `arrhenius`: of the isotropic diffusion coefficient from the rates, `arrhenius_mobility`
     of the mobility, whose slope differs by about k_B T, `arrhenius_rates` of each class seen at two temperatures; each
@@ -28,6 +29,11 @@ def transport_summary(catalogue: Catalogue, *, seed: int = 0, n_samples: int = 1
     found = {
         "carrier": catalogue.carrier,
         "summary": catalogue.summary,
+        "hops_counted_with": {
+            "tau_min_fs": catalogue.tau_min,
+            "core": catalogue.core,
+            "return_time_fs": catalogue.return_time,
+        },
         "temperatures": [row.to_dict() for row in rows],
     }
     temperatures = catalogue.temperatures
