@@ -98,8 +98,8 @@ class MSDResult:
     """`diffusion` (3, 3) in Angstrom^2/fs from the slope between `first_lag` and `last_lag` (fs); `lags` (l,) fs with
     the running D(lag), a third of the trace, as `curve` (l,) and its standard error `curve_error` (l,);
     `uncorrelated` (3, 3) from the same data without memory, sum of d d^T / (2 t); `correlation`, the ratio of the
-    traces; `plateau`, whether D(lag) beyond `last_lag` agrees within two standard errors; `n_units` independent
-    pieces behind the errors."""
+    traces; `plateau`, whether the slope beyond `last_lag` is the same at 95 %; `n_units` independent pieces behind the
+    errors."""
 
     diffusion: Estimate
     uncorrelated: Estimate
@@ -171,7 +171,7 @@ def short_lag_diffusion(
         lags=lags,
         curve=np.average(running, axis=0, weights=weights),
         curve_error=error,
-        plateau=bool(abs(np.mean(drift)) < 2 * np.std(drift, ddof=1) / np.sqrt(len(units))),
+        plateau=bool(abs(np.mean(drift)) < t.ppf(0.975, len(units) - 1) * np.std(drift, ddof=1) / np.sqrt(len(units))),
         n_units=len(units),
     )
 
