@@ -23,6 +23,9 @@ class HopSettings(_Settings):
     tau_min: float = Field(50.0, gt=0, description="fs a carrier must stay for its hop to count")
     core: float = Field(0.7, gt=0.5, lt=1, description="share of the moment at which a site is reached")
     return_time: float = Field(200.0, gt=0, description="fs within which an undone hop is a back-hop")
+    host_moments: tuple[float, ...] | None = Field(
+        None, description="mu_B of every atom of a magnetic host; classes are then those of its magnetic group"
+    )
 
 
 class SelectionSettings(_Settings):

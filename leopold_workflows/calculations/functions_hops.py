@@ -38,7 +38,11 @@ def catalogue_of(track: TrackData, host: orm.StructureData, hops: orm.Dict, run:
     tracks = replace(tracks, replicas=tuple(r for r in tracks.replicas if len(r)))
     try:
         sites = host_from_structure(
-            crystal.numbers, crystal.positions, crystal.cell.array, sublattice=settings.pop("species")
+            crystal.numbers,
+            crystal.positions,
+            crystal.cell.array,
+            sublattice=settings.pop("species"),
+            moments=settings.pop("host_moments"),
         )
         found = build_catalogue(tracks, sites, run=run.value, **settings)
     except AnalysisError as error:

@@ -132,6 +132,11 @@ def validate_inputs(inputs, _) -> str | None:
         species, present = inputs["hops"]["species"], inputs["host"].get_symbols_set()
         if species not in present:
             return f"hops: species = {species!r} is not in the host: choose one of {', '.join(sorted(present))}"
+        moments, n_atoms = inputs["hops"].get("host_moments"), len(inputs["host"].sites)
+        if moments is not None and len(moments) != n_atoms:
+            return (
+                f"hops: host_moments has {len(moments)} numbers for the {n_atoms} atoms of the host: give one for each"
+            )
     if "model" in inputs and "frames" in inputs:
         if inputs["frames"].base.attributes.get("n_carriers") == 0:
             return "frames: no carrier_sites: dynamics must know where the carrier begins"

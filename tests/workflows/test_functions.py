@@ -103,6 +103,19 @@ def test_catalogue_counts_hops_by_class(make_track, host, sites):
     assert catalogue.catalogue["rounds"][0]["carrier_time_fs"] == 1000.0
 
 
+def test_a_magnetic_host_has_the_classes_of_its_magnetic_group(make_track, host, sites, crystal):
+    """Planes of alternating moments along [001]: the twelve nearest neighbours split into four within the plane and
+    eight between planes."""
+    up = np.rint(2 * crystal.positions[:, 2] / A).astype(int) % 2 == 0
+    moments = np.where(crystal.numbers == 8, np.where(up, 1.0, -1.0), 0.0).tolist()
+    track = make_track([sites[0]])
+    classes = {}
+    for name, given in (("plain", {}), ("magnetic", {"host_moments": moments})):
+        catalogue = catalogue_of(track, host, orm.Dict({**HOPS, "cutoff": 3.5, **given}), orm.Str("x"))
+        classes[name] = sorted(p["multiplicity"] for p in catalogue.pathways)
+    assert classes == {"plain": [12], "magnetic": [4, 8]}
+
+
 def test_no_hop_is_a_valid_catalogue(make_track, host, sites):
     catalogue = explored(make_track([sites[0]]), host)
     assert catalogue.catalogue["n_hops"] == 0 and catalogue.base.attributes.get("seen") == []

@@ -299,6 +299,8 @@ def test_bad_exploration_is_refused_before_anything_runs(leopold_code, make_mode
         build(hops={"tau_mni": 3})
     with pytest.raises(ValueError, match="species = 'Ti' is not in the host"):
         build(species="Ti")
+    with pytest.raises(ValueError, match="host_moments has 2 numbers for the 64 atoms"):
+        build(hops={"host_moments": [1.0, -1.0]})
     with pytest.raises(ValueError, match="species O of the frames are not in the model"):
         build(model=make_model(elements=["Mg"]))
     with pytest.raises(ValueError, match="did you mean 'replicas'"):
