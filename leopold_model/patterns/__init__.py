@@ -17,7 +17,7 @@ Read in this order: `lattice` (the parent and its symmetry), `lattice_file` (its
 translations, canonical keys), `composition` (counts, balance, random and all configurations), `structures`
 (configurations as atoms and back); `labels` (energies and their file), `splits`, `descriptor`, `network`, `training`,
 `evaluation`, `cluster_expansion` (the linear model beside it), `learning` (all of it, with a report); `tables` (the
-energy as pairs).
+energy as pairs), `kernel` (moves, compiled by numba), `sampling` (one chain), `annealing` (many, restartable).
 
 After V. C. Birschitzky, I. Sokolovic, M. Prezzi, K. Palotas, M. Setvin, U. Diebold, M. Reticcioli and C. Franchini,
 npj Comput. Mater. 10, 89 (2024). Energies in eV, lengths in Angstrom, temperatures in K, charges in units of e.

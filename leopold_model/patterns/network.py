@@ -7,6 +7,7 @@ moves, and `training` fits it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,16 @@ class PatternModel:
         """Mean (n,) and standard deviation (n,) over the ensemble, eV."""
         energies = self.energies(supercell, occupations)
         return energies.mean(axis=0), energies.std(axis=0)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the lattice, the descriptor and all parameters."""
+        digest = hashlib.sha256((self.instance.text + self.descriptor.config.model_dump_json()).encode())
+        for of_type in self.layers:
+            for pair in of_type:
+                for array in pair:
+                    digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return digest.hexdigest()[:20]
 
     def member(self, k: int) -> PatternModel:
         """One network of the ensemble, as a model."""
