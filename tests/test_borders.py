@@ -13,6 +13,10 @@ LIGHT = (
     "frames", "config", "tracks", "barrier", "barrier_frames", "barrier_report", "figures", "plots", "analysis", "vasp",
     "standin", "cli",
 )  # fmt: skip
+LIGHT += tuple(
+    f"patterns.{part}"
+    for part in ("structures", "labels", "settings", "annealing", "suggestion", "correlation", "command")
+)
 
 
 def modules(package: str) -> list[str]:

@@ -11,8 +11,9 @@ from leopold_model.patterns.cluster_expansion import fit_pairs
 from leopold_model.patterns.evaluation import errors
 from leopold_model.patterns.labels import LabelSet
 from leopold_model.patterns.network import PatternModel
+from leopold_model.patterns.settings import PatternTrainConfig
 from leopold_model.patterns.splits import PARTS, split
-from leopold_model.patterns.training import PatternTrainConfig, train
+from leopold_model.patterns.training import train
 
 CURVE = (0.125, 0.25, 0.5)  # usual shares of the training labels
 

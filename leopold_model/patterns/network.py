@@ -69,9 +69,11 @@ class PatternModel:
                     digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return digest.hexdigest()[:20]
 
-    def member(self, k: int) -> PatternModel:
-        """One network of the ensemble, as a model."""
-        layers = [[(w[k : k + 1], b[k : k + 1]) for w, b in of_type] for of_type in self.layers]
+    def first(self, n: int) -> PatternModel:
+        """The first n networks of the ensemble, as a model; the cost of a move is proportional to their number."""
+        if not 1 <= n <= self.n_members:
+            raise PatternError(f"members = {n}: this model has {self.n_members}")
+        layers = [[(w[:n], b[:n]) for w, b in of_type] for of_type in self.layers]
         return PatternModel(self.instance, self.descriptor, layers, self.report)
 
     def save(self, path: str | Path) -> None:

@@ -20,8 +20,8 @@ ONE = Composition(TIO2.lattice, {"VO": 1, "polaron": 2})
 
 @pytest.fixture(scope="module")
 def model():
-    """Energies of the 396 configurations spread over some tenths of an eV."""
-    return random_model(TIO2, DescriptorConfig(kind="free", cutoff=7.0), seed=3, scale=0.15)
+    """Energies of the 396 configurations spread over 0.7 eV: a wrong temperature of 5 % shows."""
+    return random_model(TIO2, DescriptorConfig(kind="free", cutoff=5.0), seed=3, scale=0.35)
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +50,20 @@ def p_value(counts, expected):
 
 @pytest.mark.parametrize(
     ("temperature", "coupled", "reach"),
-    [(2000.0, 0.0, {}), (700.0, 0.0, {}), (1000.0, 0.3, {}), (1000.0, 0.2, {"polaron": (1, 1, 1), "VO": (2, 1, 0)})],
+    [(1000.0, 0.0, {}), (1600.0, 0.2, {"polaron": (1, 1, 1), "VO": (2, 1, 0)})],
 )
 def test_chains_visit_states_as_often_as_boltzmann_says(model, exact, temperature, coupled, reach):  # T2
     everything, energies = exact
     chain = Sampler(model, SMALL, coupled=coupled, reach=reach).chain(everything[0], seed=1)
     chain.run(temperature, 2000)
-    samples = chain.sample(temperature, 8000, every=40)
+    samples = chain.sample(temperature, 3000, every=150)
     assert p_value(frequencies(everything, samples), boltzmann(energies, temperature)) > 0.01
 
 
 def test_tempering_gives_the_canonical_distribution_at_every_temperature(model, exact):  # T2
     everything, energies = exact
-    ladder = (600.0, 1000.0, 1700.0)
-    config = AnnealConfig(ladder=ladder, moves=120_000, blocks=3000, seed=2)
+    ladder = (1000.0, 1300.0, 1800.0)
+    config = AnnealConfig(ladder=ladder, moves=160_000, blocks=1600, seed=2)
     run = start(Sampler(model, SMALL), ONE, config)
     samples = []
     for _ in range(config.blocks):
@@ -71,7 +71,8 @@ def test_tempering_gives_the_canonical_distribution_at_every_temperature(model, 
         samples.append(run.last)
     found = np.array(samples)[100:]
     for k, temperature in enumerate(ladder):
-        assert p_value(frequencies(everything, found[:, k]), boltzmann(energies, temperature)) > 0.01, temperature
+        p = p_value(frequencies(everything, found[:, k]), boltzmann(energies, temperature))
+        assert p > 0.01 / len(ladder), temperature
     assert (run.exchanged / run.offered > 0.2).all()
 
 
@@ -162,7 +163,7 @@ def test_annealing_finds_the_ground_state(model, exact):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda m: Sampler(m, TIO2.supercell("4x1")), "too small"),
+        (lambda _: Sampler(random_model(TIO2), TIO2.supercell("4x1")), "too small"),
         (lambda m: Sampler(m, SMALL, coupled=1.0), "from 0 to below 1"),
         (lambda m: Sampler(m, SMALL, reach={"V": (1, 0, 0)}), "'V' is not among"),
         (lambda m: Sampler(m, SMALL).chain(np.zeros(SMALL.n_sites), 0), "nothing to sample"),
