@@ -95,6 +95,34 @@ def charges(name, supercells, counts, configurations, permittivity, screening, s
     click.echo(f"{output}: {configurations} configurations each of {instance.lattice.name} {sizes}, seed {seed}")
 
 
+@command.command("collect")
+@click.argument("frames", type=PATH)
+@click.option("--lattice", "name", required=True, help="A shipped lattice or a YAML file.")
+@SUPERCELL
+@click.option("--output", "-o", type=PATH, default="labels.h5", show_default=True)
+@JSON
+@refuses
+def collect(frames, name, supercell, output, as_json):
+    """Labels from relaxed structures in FRAMES (see `leopold import-vasp`), for the carrier sites they ended with."""
+    from leopold_model.frames import FrameError, read_frames
+    from leopold_model.patterns.labels import LabelSet, labels_from_frames, write_labels
+
+    instance = load_lattice(name)
+    try:
+        structures = read_frames(frames)
+    except (FrameError, OSError) as error:
+        raise PatternError(f"{frames}: {error}") from None
+    found, refused = labels_from_frames(instance.supercell(supercell), structures)
+    if len(found):
+        write_labels(output, LabelSet(instance, (found,)))
+    if as_json:
+        click.echo(json.dumps({"labels": len(found), "distinct": len(set(found.keys)), "refused": refused}))
+        return
+    for k, reason in refused.items():
+        click.echo(f"frame {k}: {reason}", err=True)
+    click.echo(f"{output}: {len(found)} labels of {len(set(found.keys))} configurations, {len(refused)} frames refused")
+
+
 @command.command("train")
 @click.argument("labels", type=PATH)
 @click.option("--config", type=PATH, help="YAML of settings (see PatternTrainConfig); the defaults if not given.")

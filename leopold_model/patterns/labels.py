@@ -7,6 +7,7 @@ as an attribute, and for every supercell a group with `matrix`, `occupations` (n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from leopold_model.frames import Frame
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.lattice_file import Instance, lattice_from_text
+from leopold_model.patterns.structures import from_structure
 from leopold_model.patterns.supercell import Supercell
 
 FORMAT_VERSION = 1
@@ -116,6 +119,22 @@ class LabelSet:
             if key not in best or energies[i] < energies[best[key]]:
                 best[key] = i
         return self.take(np.isin(np.arange(len(self)), list(best.values())))
+
+
+def labels_from_frames(supercell: Supercell, frames: Sequence[Frame]) -> tuple[Labels, dict[int, str]]:
+    """Labels of relaxed structures of one supercell, by the carriers they ended with, and why others gave none (index
+    of the frame -> reason): not converged, without energy, or not a configuration of this lattice."""
+    occupations, energies, refused = [], [], {}
+    for k, frame in enumerate(frames):
+        if not frame.converged or np.isnan(frame.energy):
+            refused[k] = "not converged" if not frame.converged else "no energy"
+            continue
+        try:
+            occupations.append(from_structure(supercell, frame.to_atoms(), frame.carrier_sites)[0])
+            energies.append(frame.energy)
+        except PatternError as error:
+            refused[k] = str(error)
+    return Labels(supercell, np.array(occupations, dtype=np.int8), np.array(energies)), refused
 
 
 def write_labels(path: str | Path, labels: LabelSet) -> None:

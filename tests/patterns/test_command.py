@@ -7,10 +7,13 @@ import pytest
 from click.testing import CliRunner
 
 from leopold_model.cli import main
+from leopold_model.frames import Frame, write_frames
 from leopold_model.patterns.annealing import read_patterns
 from leopold_model.patterns.composition import random_configuration
+from leopold_model.patterns.labels import read_labels
 from leopold_model.patterns.lattice_file import load_lattice
 from leopold_model.patterns.point_charges import point_charge_energies
+from leopold_model.patterns.structures import to_structure
 from tests.patterns.exact_lattice import ExactLattice
 from tests.patterns.random_models import random_model
 
@@ -39,6 +42,25 @@ def test_from_labels_to_a_trained_model(tmp_path):
     assert report["epochs"] == 2 and report["settings"]["descriptor"]["kind"] == "free"
     assert report["pair_expansion"]["test"]["mae"] >= 0
     assert model.exists()
+
+
+def test_collecting_labels_from_relaxed_structures(tmp_path):
+    tio2 = load_lattice("tio2_110")
+    cell = tio2.supercell("4x3")
+    frames = []
+    for k in range(3):
+        made = to_structure(cell, random_configuration(cell, tio2.composition("4x3"), np.random.default_rng(k)))
+        atoms = made.atoms
+        frames.append(
+            Frame(atoms.numbers, atoms.positions, atoms.cell.array, -1.0 * k, carrier_sites=made.carrier_sites)
+        )
+    write_frames(tmp_path / "frames.h5", frames)
+    out = tmp_path / "labels.h5"
+    found = leopold(
+        "collect", tmp_path / "frames.h5", "--lattice", "tio2_110", "--supercell", "4x3", "-o", out, "--json"
+    )
+    assert json.loads(found.output) == {"labels": 3, "distinct": 3, "refused": {}}
+    assert read_labels(out).energies.tolist() == [0.0, -1.0, -2.0]
 
 
 def test_annealing_and_what_follows_from_it(tmp_path):

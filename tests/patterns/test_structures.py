@@ -1,11 +1,15 @@
 """Configurations as atoms and back, whatever was done to the atoms in between."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from leopold_model.frames import Frame
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.composition import Composition, random_configuration
+from leopold_model.patterns.labels import labels_from_frames
 from leopold_model.patterns.lattice_file import load_lattice
 from leopold_model.patterns.structures import from_structure, to_structure
 
@@ -119,3 +123,30 @@ def test_an_adatom_goes_to_its_position_and_comes_back():
     made = to_structure(cell, occupations)
     assert made.atoms.symbols.formula.count() == {"Cu": 27, "Pt": 2}
     np.testing.assert_array_equal(from_structure(cell, made.atoms)[0], occupations)
+
+
+def test_relaxed_frames_become_labels_for_the_sites_they_ended_on():
+    tio2 = load_lattice("tio2_110")
+    cell, composition = tio2.supercell("2x2"), Composition(tio2.lattice, {"VO": 1, "polaron": 2})
+    drawn = [random_configuration(cell, composition, np.random.default_rng(k)) for k in range(3)]
+    frames = []
+    for k, occupations in enumerate(drawn):
+        made = to_structure(cell, occupations)
+        made.atoms.rattle(0.05, seed=k)
+        frames.append(
+            Frame(
+                made.atoms.numbers,
+                made.atoms.positions,
+                made.atoms.cell.array,
+                energy=-10.0 - k,
+                carrier_sites=made.carrier_sites,
+            )
+        )
+    frames.append(replace(frames[0], energy=float("nan")))
+    frames.append(replace(frames[0], converged=False))
+    frames.append(replace(frames[0], positions=frames[0].positions + 3 * np.eye(3)[np.arange(len(frames[0])) % 3]))
+    labels, refused = labels_from_frames(cell, frames)
+    np.testing.assert_array_equal(labels.occupations, drawn)
+    np.testing.assert_array_equal(labels.energies, [-10.0, -11.0, -12.0])
+    assert list(refused) == [3, 4, 5]
+    assert refused[3] == "no energy" and refused[4] == "not converged" and "A from the nearest site" in refused[5]
