@@ -114,7 +114,7 @@ def test_the_complex_of_aligned_vacancies_is_there_only_with_its_energy(bridge):
 
 def test_small_cells_teach_large_areas():
     """Random labels of 6x4 and 12x2 cells and three rounds of what the model suggests there: the energy it predicts of
-    the 24x16 patterns it anneals to is the true one within 5 meV per defect. Single rounds on the way err by up to 7."""
+    the 24x16 patterns it anneals to is the true one within 5 meV per defect; on the way it errs by up to 7."""
     tio2 = load_lattice("tio2_110")
     cells, rng = {size: tio2.supercell(size) for size in ("6x4", "12x2")}, np.random.default_rng(0)
     drawn = {
