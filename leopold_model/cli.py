@@ -19,6 +19,7 @@ VERBS = {
     "reduce-vasp": "leopold_model.vasp.reduce_command:command",
     "occmatrix": "leopold_model.vasp.occmatrix_command:command",
     "convert": "leopold_model.convert_command:command",
+    "patterns": "leopold_model.patterns.command:command",
     "validate": "leopold_model.validate_command:command",
 }
 
@@ -37,4 +38,4 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="aiida-leopold")
 def main():
-    """Learn how small polarons hop: train, evaluate, run dynamics, find hops."""
+    """Learn how small polarons hop, and where they sit: train, evaluate, run dynamics, find hops, anneal patterns."""

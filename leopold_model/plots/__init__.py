@@ -5,12 +5,13 @@ colour-blind readers.
 
 from leopold_model.plots.barrier import hop_barrier
 from leopold_model.plots.learning import moment_parity, pathway_bars, round_errors
+from leopold_model.plots.patterns import correlation_functions, pattern_map
 from leopold_model.plots.sites import defect_correlation, layer_populations
 from leopold_model.plots.strip import HopPictures, hop_animation, hop_strip, pictures
 from leopold_model.plots.transport import diffusion_plateau, direction_shares, hop_rates, mobility, polar_mobility
 
 __all__ = [
-    "HopPictures", "defect_correlation", "diffusion_plateau", "direction_shares", "hop_animation", "hop_barrier",
-    "hop_rates", "hop_strip", "layer_populations", "mobility", "moment_parity", "pathway_bars", "pictures",
-    "polar_mobility", "round_errors",
+    "HopPictures", "correlation_functions", "defect_correlation", "diffusion_plateau", "direction_shares",
+    "hop_animation", "hop_barrier", "hop_rates", "hop_strip", "layer_populations", "mobility", "moment_parity",
+    "pathway_bars", "pattern_map", "pictures", "polar_mobility", "round_errors",
 ]  # fmt: skip

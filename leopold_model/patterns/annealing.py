@@ -1,0 +1,264 @@
+"""Many chains at once: annealing towards the lowest energies, sampling at one temperature, parallel tempering.
+
+Annealing cools every chain by itself, geometrically from `start_temperature` to `temperature`. Tempering holds one
+chain at each of `ladder` and lets neighbouring temperatures exchange after every block, with probability
+min(1, exp((1/kT_i - 1/kT_j)(E_i - E_j))), which leaves every Boltzmann distribution as it is. A run that stops between
+two blocks and is started again ends as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+from ase.units import kB
+from pydantic import Field, model_validator
+
+from leopold_model.config import _Section
+from leopold_model.patterns import PatternError
+from leopold_model.patterns.composition import Composition, random_configuration
+from leopold_model.patterns.lattice_file import Instance, lattice_from_text
+from leopold_model.patterns.sampling import Chain, Sampler
+from leopold_model.patterns.supercell import Supercell
+
+FORMAT_VERSION = 1
+SAVE_EVERY = 10.0  # seconds between checkpoints
+
+
+class AnnealConfig(_Section):
+    """How chains run: `moves` trial moves each, in `blocks` of equal length."""
+
+    temperature: float = Field(1000.0, gt=0, description="K, of the last block")
+    start_temperature: float | None = Field(None, gt=0, description="K, of the first block; None: temperature")
+    ladder: tuple[float, ...] = Field((), description="K, tempering: one chain at each")
+    moves: int = Field(100_000, ge=1, description="per chain")
+    blocks: int = Field(50, ge=1)
+    chains: int = Field(4, ge=1, description="as many as temperatures if there is a ladder")
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _whole(self):
+        if self.ladder and (min(self.ladder) <= 0 or len(self.ladder) < 2):
+            raise ValueError("ladder needs two or more positive temperatures")
+        if self.moves < self.blocks:
+            raise ValueError("give at least one move per block")
+        return self
+
+    @property
+    def n_chains(self) -> int:
+        """Chains that run."""
+        return len(self.ladder) or self.chains
+
+    def temperatures(self, block: int) -> np.ndarray:
+        """(n_chains,) K in a block, before any exchange."""
+        if self.ladder:
+            return np.array(self.ladder)
+        first = self.start_temperature or self.temperature
+        share = block / max(self.blocks - 1, 1)
+        return np.full(self.chains, first * (self.temperature / first) ** share)
+
+
+@dataclass
+class Annealing:
+    """Chains on their way: `energies` and `temperatures` (blocks, chains) in eV and K at the end of each block done,
+    `order` (chains,) which place of the ladder each chain holds, `exchanged` and `offered` (chains - 1,) between
+    neighbouring places. `last` and `lowest` (chains, n_sites), `lowest_energies` (chains,)."""
+
+    sampler: Sampler
+    config: AnnealConfig
+    chains: list[Chain]
+    rng: np.random.Generator
+    order: np.ndarray
+    energies: list[np.ndarray] = field(default_factory=list)
+    temperatures: list[np.ndarray] = field(default_factory=list)
+    exchanged: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    offered: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def last(self) -> np.ndarray:
+        """Where the chains are; with a ladder, in the order of its temperatures."""
+        return np.array([self.chains[k].occupations for k in np.argsort(self.order)])
+
+    @property
+    def lowest(self) -> np.ndarray:
+        """The configuration of lowest energy that each chain saw."""
+        return np.array([chain.best for chain in self.chains])
+
+    @property
+    def lowest_energies(self) -> np.ndarray:
+        """Their energies, eV."""
+        return np.array([chain.best_energy for chain in self.chains])
+
+    def block(self, workers: int) -> None:
+        """Run one block of every chain, then offer exchanges."""
+        done = len(self.energies)
+        n_moves = self.config.moves // self.config.blocks
+        temperatures = self.config.temperatures(done)[self.order]
+        if workers > 1:
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(lambda pair: pair[0].run(pair[1], n_moves), zip(self.chains, temperatures, strict=True)))
+        else:
+            for chain, temperature in zip(self.chains, temperatures, strict=True):
+                chain.run(temperature, n_moves)
+        self.energies.append(np.array([chain.energy for chain in self.chains]))
+        self.temperatures.append(temperatures)
+        if self.config.ladder:
+            self._exchange(done % 2)
+
+    def _exchange(self, first: int) -> None:
+        """Offer neighbouring temperatures an exchange, every other pair by turns."""
+        beta = 1 / (kB * np.array(self.config.ladder))
+        for place in range(first, len(beta) - 1, 2):
+            i, j = (int(np.flatnonzero(self.order == p)[0]) for p in (place, place + 1))
+            exponent = (beta[place] - beta[place + 1]) * (self.chains[i].energy - self.chains[j].energy)
+            self.offered[place] += 1
+            if self.rng.random() < np.exp(min(0.0, exponent)):
+                self.order[i], self.order[j] = self.order[j], self.order[i]
+                self.exchanged[place] += 1
+
+    def summary(self) -> dict:
+        """JSON-ready."""
+        found = {
+            "chains": len(self.chains),
+            "moves": self.chains[0].moves,
+            "acceptance": [round(chain.accepted / max(chain.moves, 1), 4) for chain in self.chains],
+            "lowest_energy_eV": float(self.lowest_energies.min()),
+            "lowest_energies_eV": self.lowest_energies.tolist(),
+            "last_energies_eV": self.energies[-1].tolist(),
+            "last_temperatures_K": self.temperatures[-1].tolist(),
+        }
+        if self.config.ladder:
+            found["exchange_rates"] = (self.exchanged / np.maximum(self.offered, 1)).tolist()
+        return found
+
+
+def start(sampler: Sampler, composition: Composition, config: AnnealConfig) -> Annealing:
+    """Chains at random configurations; every chain has a stream of random numbers of its own from the one seed."""
+    streams = np.random.default_rng(config.seed).spawn(config.n_chains + 1)
+    chains = [Chain(sampler, random_configuration(sampler.supercell, composition, rng), rng) for rng in streams[:-1]]
+    return _new(sampler, config, chains, streams[-1])
+
+
+def anneal(
+    sampler: Sampler,
+    composition: Composition,
+    config: AnnealConfig,
+    *,
+    checkpoint: str | Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Annealing:
+    """Run all blocks. A `checkpoint` of the same run that is already there is continued, of another one refused; it is
+    the result file at the end (see `read_patterns`). `workers` threads share the chains; the result is the same."""
+    run = None
+    if checkpoint is not None and Path(checkpoint).exists():
+        run = _resume(sampler, composition, config, Path(checkpoint))
+    run = run or start(sampler, composition, config)
+    saved = time.monotonic()
+    while len(run.energies) < config.blocks:
+        run.block(workers)
+        if progress is not None:
+            progress(len(run.energies), config.blocks)
+        due = time.monotonic() - saved > SAVE_EVERY or len(run.energies) == config.blocks
+        if checkpoint is not None and due:
+            _save(Path(checkpoint), run, composition)
+            saved = time.monotonic()
+    return run
+
+
+def _new(sampler: Sampler, config: AnnealConfig, chains: list[Chain], rng: np.random.Generator) -> Annealing:
+    pairs = np.zeros(max(len(config.ladder) - 1, 0))
+    return Annealing(sampler, config, chains, rng, np.arange(len(chains)), exchanged=pairs.copy(), offered=pairs.copy())
+
+
+def _settings(sampler: Sampler, composition: Composition, config: AnnealConfig) -> dict:
+    """What a run is; two runs with equal settings give equal results."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "matrix": sampler.supercell.matrix.tolist(),
+        "counts": {k: int(v) for k, v in composition.counts.items()},
+        "delocalised": composition.delocalised,
+        "explore": sampler.explore,
+        "reach": {k: list(v) for k, v in sampler.reach.items()},
+        "coupled": sampler.coupled,
+        "model": sampler.model.fingerprint,
+    }
+
+
+def _save(path: Path, run: Annealing, composition: Composition) -> None:
+    """Write the state of a run; the old file is replaced only by a whole new one."""
+    state = {
+        "chains": [chain.to_dict() for chain in run.chains],
+        "rng": run.rng.bit_generator.state,
+        "exchanged": run.exchanged.tolist(),
+        "offered": run.offered.tolist(),
+    }
+    new = path.with_suffix(path.suffix + ".new")
+    with h5py.File(new, "w") as file:
+        file.attrs.update(format="leopold-anneal", version=FORMAT_VERSION, lattice=run.sampler.model.instance.text)
+        file.attrs["settings"] = json.dumps(_settings(run.sampler, composition, run.config), sort_keys=True)
+        file["state"] = json.dumps(state)
+        file["order"], file["matrix"] = run.order, run.sampler.supercell.matrix
+        file["energies"], file["temperatures"] = np.array(run.energies), np.array(run.temperatures)
+        file["last"], file["lowest"] = run.last, run.lowest
+        file["lowest_energies"] = run.lowest_energies
+    os.replace(new, path)
+
+
+def _resume(sampler: Sampler, composition: Composition, config: AnnealConfig, path: Path) -> Annealing:
+    with _open(path) as file:
+        settings = json.loads(str(file.attrs["settings"]))
+        wanted = json.loads(json.dumps(_settings(sampler, composition, config)))
+        different = [key for key in wanted if settings.get(key) != wanted[key]]
+        if different:
+            raise PatternError(f"{path} holds a run with other {', '.join(different)}: choose another output file")
+        state = json.loads(file["state"][()])
+        rng = np.random.default_rng()
+        rng.bit_generator.state = state["rng"]
+        run = _new(sampler, config, [Chain.from_dict(sampler, data) for data in state["chains"]], rng)
+        run.order = file["order"][:]
+        run.energies, run.temperatures = list(file["energies"][:]), list(file["temperatures"][:])
+        run.exchanged, run.offered = np.array(state["exchanged"]), np.array(state["offered"])
+    return run
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """What a run found: see `Annealing`."""
+
+    instance: Instance
+    supercell: Supercell
+    settings: dict
+    energies: np.ndarray
+    temperatures: np.ndarray
+    last: np.ndarray
+    lowest: np.ndarray
+    lowest_energies: np.ndarray
+
+
+def read_patterns(path: str | Path) -> Patterns:
+    """The result file of `anneal`."""
+    with _open(Path(path)) as file:
+        instance = lattice_from_text(str(file.attrs["lattice"]), str(path))
+        arrays = {name: file[name][:] for name in ("energies", "temperatures", "last", "lowest", "lowest_energies")}
+        supercell = Supercell(instance.lattice, file["matrix"][:])
+        return Patterns(instance, supercell, json.loads(str(file.attrs["settings"])), **arrays)
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise PatternError(
+            f"{path}: cannot be read as HDF5 ({error}); give the file of `leopold patterns anneal`"
+        ) from None
+    if file.attrs.get("format") != "leopold-anneal" or file.attrs["version"] > FORMAT_VERSION:
+        raise PatternError(f"{path} is no result of `leopold patterns anneal` of version {FORMAT_VERSION} or older")
+    return file

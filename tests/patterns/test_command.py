@@ -1,0 +1,128 @@
+"""`leopold patterns` from labels to correlation functions, as a user runs it."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from leopold_model.cli import main
+from leopold_model.frames import Frame, write_frames
+from leopold_model.patterns.annealing import read_patterns
+from leopold_model.patterns.composition import random_configuration
+from leopold_model.patterns.labels import read_labels
+from leopold_model.patterns.lattice_file import load_lattice
+from leopold_model.patterns.point_charges import point_charge_energies
+from leopold_model.patterns.structures import to_structure
+from tests.patterns.exact_lattice import ExactLattice
+from tests.patterns.random_models import random_model
+
+
+def leopold(*arguments):
+    return CliRunner().invoke(main, ["patterns", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_from_labels_to_a_trained_model(tmp_path):
+    labels, model = tmp_path / "labels.h5", tmp_path / "model.npz"
+    made = leopold("charges", "tio2_110", "--supercell", "4x3", "--configurations", 60, "-o", labels)
+    assert made.exit_code == 0, made.output
+    settings = (
+        "--set",
+        "members=1",
+        "--set",
+        "epochs=2",
+        "--set",
+        "descriptor.kind=free",
+        "--set",
+        "descriptor.cutoff=5",
+    )
+    trained = leopold("train", labels, *settings, "-o", model, "--json")
+    assert trained.exit_code == 0, trained.output
+    report = json.loads(trained.output)
+    assert report["epochs"] == 2 and report["settings"]["descriptor"]["kind"] == "free"
+    assert report["pair_expansion"]["test"]["mae"] >= 0
+    assert model.exists()
+
+
+def test_collecting_labels_from_relaxed_structures(tmp_path):
+    tio2 = load_lattice("tio2_110")
+    cell = tio2.supercell("4x3")
+    frames = []
+    for k in range(3):
+        made = to_structure(cell, random_configuration(cell, tio2.composition("4x3"), np.random.default_rng(k)))
+        atoms = made.atoms
+        frames.append(
+            Frame(atoms.numbers, atoms.positions, atoms.cell.array, -1.0 * k, carrier_sites=made.carrier_sites)
+        )
+    write_frames(tmp_path / "frames.h5", frames)
+    out = tmp_path / "labels.h5"
+    found = leopold(
+        "collect", tmp_path / "frames.h5", "--lattice", "tio2_110", "--supercell", "4x3", "-o", out, "--json"
+    )
+    assert json.loads(found.output) == {"labels": 3, "distinct": 3, "refused": {}}
+    assert read_labels(out).energies.tolist() == [0.0, -1.0, -2.0]
+
+
+def test_annealing_and_what_follows_from_it(tmp_path):
+    model, out = tmp_path / "model.npz", tmp_path / "anneal.h5"
+    random_model(load_lattice("tio2_110")).save(model)
+    options = (
+        "--supercell",
+        "6x4",
+        "--moves",
+        400,
+        "--blocks",
+        4,
+        "--chains",
+        3,
+        "--reach",
+        "VO=1,0,0",
+        "--members",
+        1,
+    )
+    found = leopold("anneal", model, *options, "-o", out, "--json")
+    assert found.exit_code == 0, found.output
+    summary = json.loads(found.output)
+    assert summary["chains"] == 3 and summary["moves"] == 400
+    assert read_patterns(out).last.shape == (3, 72)
+    again = leopold("anneal", model, *options, "-o", out, "--json")
+    assert json.loads(again.output) == summary
+    acf = leopold("correlate", out, "--map", tmp_path / "map", "--plot", tmp_path / "acf", "--json")
+    assert json.loads(acf.output)["anneal"]["values"][0][0] == pytest.approx(6.0)
+    assert "same row" in leopold("correlate", out).output
+    assert (tmp_path / "map.csv").exists() and (tmp_path / "acf.png").exists()
+
+
+def test_sites_of_a_lattice():
+    found = json.loads(leopold("lattice", "tio2_110", "--json").output)
+    assert [row["label"] for row in found["sites"]] == ["S0A", "S1A", "Obr"]
+    assert leopold("lattice").output.split() == ["rutile_f", "srtio3_001", "tio2_110"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lattice", "anatase"), "none of rutile_f"),
+        (("train", "nothing.h5"), "nothing.h5"),
+        (("anneal", "nothing.npz", "--supercell", "6x4"), "does not exist"),
+        (("correlate", "nothing.h5"), "cannot be read as HDF5"),
+        (("charges", "tio2_110", "--supercell", "6x4", "--counts", "VO=4,polaron=7"), "need 8 polaron"),
+        (("charges", "tio2_110", "--supercell", "5x5"), "no usual composition"),
+    ],
+)
+def test_bad_input_ends_with_a_message(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = leopold(*arguments)
+    assert found.exit_code == 1
+    assert message in str(found.exception) + found.output
+
+
+def test_point_charges_are_those_of_the_exact_lattice():
+    exact = ExactLattice(bridge=0.0)
+    rng = np.random.default_rng(0)
+    drawn = np.array([random_configuration(exact.cell, exact.instance.composition("4x3"), rng) for _ in range(20)])
+    onsite = {"S0A": -0.10, "S1A": -0.25}
+    found = point_charge_energies(exact.cell, drawn, onsite=onsite)
+    np.testing.assert_allclose(found, exact.energies(drawn), atol=2e-3)
+    images = exact.cell.images(drawn[0])
+    assert np.ptp(point_charge_energies(exact.cell, images)) < 1e-9
