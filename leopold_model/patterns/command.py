@@ -219,6 +219,29 @@ def anneal_command(
     click.echo("lowest of each chain (eV): " + ", ".join(f"{e:.4f}" for e in found["lowest_energies_eV"]))
 
 
+@command.command("starts")
+@click.argument("patterns", type=PATH)
+@click.option("--which", type=click.Choice(["last", "lowest"]), default="lowest", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--output", "-o", type=PATH, default="starts.h5", show_default=True)
+@JSON
+@refuses
+def starts(patterns, which, limit, output, as_json):
+    """Structures with carrier sites from a file of `leopold patterns anneal`, for
+    `aiida-leopold launch dynamics --configurations`: the lowest of each chain, or its last (a draw at its
+    temperature)."""
+    from leopold_model.frames import write_frames
+    from leopold_model.patterns.annealing import read_patterns
+    from leopold_model.patterns.starts import starting_frames
+
+    found = starting_frames(read_patterns(patterns), which, limit)
+    write_frames(output, found)
+    if as_json:
+        click.echo(json.dumps({"configurations": len(found), "carrier_sites": [f.carrier_sites for f in found]}))
+        return
+    click.echo(f"{output}: {len(found)} distinct configurations of {len(found[0])} atoms")
+
+
 @command.command("correlate")
 @click.argument("patterns", type=PATH, nargs=-1, required=True)
 @click.option("--label", help="Sites, such as Obr; the first that hold the species if not given.")

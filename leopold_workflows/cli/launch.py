@@ -63,7 +63,9 @@ def launch() -> None:
 @launch.command()
 @click.argument("material", metavar="STUDY", callback=_study, is_eager=True)
 @_shared
-@click.option("--configurations", help="PK or UUID of structures with carrier sites, each of which is seeded.")
+@click.option(
+    "--configurations", help="Structures with carrier sites, a seed from each: PK, UUID or a file (.h5, .xyz)."
+)
 @click.option("--frames", help="PK or UUID of labelled frames: the study begins with them and has no seed.")
 @click.option("--test", help="PK or UUID of a held-out run to go with --frames.")
 @click.option("--starts", help="PK or UUID of starts of dynamics to go with --frames.")
@@ -81,7 +83,11 @@ def dynamics(material, vasp, leopold, protocol, potential_family, structure, ove
 
     load_profile()
     try:
-        given = {name: _node(name, nodes[name]) for name in NODES if nodes[name] is not None}
+        given = {
+            name: (_configurations if name == "configurations" else _node)(name, nodes[name])
+            for name in NODES
+            if nodes[name] is not None
+        }
         builder = WorkflowFactory("leopold.dynamics").get_builder_from_protocol(
             code_vasp=_code("--vasp", vasp),
             code_leopold=_code("--leopold", leopold),
@@ -176,6 +182,15 @@ def _node(option: str, identifier: str):
         raise ValueError(
             f"--{option} {identifier}: no such node in this profile; give the PK or UUID of one in it"
         ) from None
+
+
+def _configurations(option: str, identifier: str):
+    from leopold_model.frames import read_frames
+    from leopold_workflows.data.frames import FrameSetData
+
+    return (
+        FrameSetData.from_frames(read_frames(identifier)) if Path(identifier).is_file() else _node(option, identifier)
+    )
 
 
 def _structure(identifier: str):

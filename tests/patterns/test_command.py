@@ -7,13 +7,13 @@ import pytest
 from click.testing import CliRunner
 
 from leopold_model.cli import main
-from leopold_model.frames import Frame, write_frames
+from leopold_model.frames import Frame, read_frames, write_frames
 from leopold_model.patterns.annealing import read_patterns
 from leopold_model.patterns.composition import random_configuration
 from leopold_model.patterns.labels import read_labels
 from leopold_model.patterns.lattice_file import load_lattice
 from leopold_model.patterns.point_charges import point_charge_energies
-from leopold_model.patterns.structures import to_structure
+from leopold_model.patterns.structures import from_structure, to_structure
 from tests.patterns.exact_lattice import ExactLattice
 from tests.patterns.random_models import random_model
 
@@ -87,6 +87,13 @@ def test_annealing_and_what_follows_from_it(tmp_path):
     assert read_patterns(out).last.shape == (3, 72)
     again = leopold("anneal", model, *options, "-o", out, "--json")
     assert json.loads(again.output) == summary
+    for which, runs in (("lowest", read_patterns(out).lowest), ("last", read_patterns(out).last)):
+        made = leopold("starts", out, "--which", which, "-o", tmp_path / "starts.h5", "--json")
+        assert made.exit_code == 0, made.output
+        supercell, frames = read_patterns(out).supercell, read_frames(tmp_path / "starts.h5")
+        keys = {supercell.key(from_structure(supercell, f.to_atoms(), f.carrier_sites)[0]) for f in frames}
+        assert len(keys) == len(frames) and keys == {supercell.key(run) for run in runs}
+        assert len({f.run for f in frames}) == len(frames) and {len(f.carrier_sites) for f in frames} == {8}
     acf = leopold("correlate", out, "--map", tmp_path / "map", "--plot", tmp_path / "acf", "--json")
     assert json.loads(acf.output)["anneal"]["values"][0][0] == pytest.approx(6.0)
     assert "same row" in leopold("correlate", out).output
