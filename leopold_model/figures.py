@@ -26,12 +26,14 @@ Figures = dict[str, str]
 
 
 def of_hops(folder: Path, catalogue: Catalogue) -> Figures:
-    """Where the hops go: the share of every class at each temperature."""
+    """Where the hops go, the share of every class at each temperature; how many there are by the stay asked for."""
     if not catalogue.n_hops:
         return {}
     rows = [{"temperature_K": t, "counts": catalogue.counts(t)} for t in catalogue.temperatures]
     plots.direction_shares(folder / "directions.png", rows)
-    return {"Share of hops per direction": "directions.png"}
+    rows = [{"temperature_K": t, **catalogue.count_table(t)} for t in catalogue.temperatures]
+    plots.hops_by_stay(folder / "tau_min.png", rows, catalogue.tau_min)
+    return {"Share of hops per direction": "directions.png", "Hops by the stay that makes one": "tau_min.png"}
 
 
 def of_rates(folder: Path, rows: Sequence[Mapping]) -> Figures:

@@ -8,10 +8,17 @@ from leopold_model.plots.learning import moment_parity, pathway_bars, round_erro
 from leopold_model.plots.patterns import correlation_functions, pattern_map
 from leopold_model.plots.sites import defect_correlation, layer_populations
 from leopold_model.plots.strip import HopPictures, hop_animation, hop_strip, pictures
-from leopold_model.plots.transport import diffusion_plateau, direction_shares, hop_rates, mobility, polar_mobility
+from leopold_model.plots.transport import (
+    diffusion_plateau,
+    direction_shares,
+    hop_rates,
+    hops_by_stay,
+    mobility,
+    polar_mobility,
+)
 
 __all__ = [
     "HopPictures", "correlation_functions", "defect_correlation", "diffusion_plateau", "direction_shares",
-    "hop_animation", "hop_barrier", "hop_rates", "hop_strip", "layer_populations", "mobility", "moment_parity",
-    "pathway_bars", "pattern_map", "pictures", "polar_mobility", "round_errors",
+    "hop_animation", "hop_barrier", "hop_rates", "hop_strip", "hops_by_stay", "layer_populations", "mobility",
+    "moment_parity", "pathway_bars", "pattern_map", "pictures", "polar_mobility", "round_errors",
 ]  # fmt: skip

@@ -144,6 +144,27 @@ def direction_shares(path: Path, rows: Sequence[Mapping]) -> None:
         save(figure, path, data)
 
 
+def hops_by_stay(path: Path, rows: Sequence[Mapping], tau_min: float) -> None:
+    """Hops a stay of at least tau_min would give at each temperature, the tau_min (fs) in use marked; entries have
+    `temperature_K` and `by_tau_min_fs` as `Catalogue.count_table` gives it."""
+    data: dict[str, list] = {"temperature_K": [], "tau_min_fs": [], "hops": []}
+    with matplotlib.rc_context(STYLE):
+        figure, (axes,) = axes_of(1, 1, width=3.6, height=2.6)
+        for k, row in enumerate(rows):
+            stays, hops = [float(tau) for tau in row["by_tau_min_fs"]], list(row["by_tau_min_fs"].values())
+            label = f"{row['temperature_K']:g} K"
+            axes.plot(stays, hops, MARKERS[k % 6] + "-", color=COLOURS[k % 6], ms=4, lw=1, label=label)
+            data["temperature_K"] += [row["temperature_K"]] * len(stays)
+            data["tau_min_fs"] += stays
+            data["hops"] += hops
+        axes.axvline(tau_min, color="0.6", lw=0.8, ls="--", zorder=0)
+        axes.set(xlabel="shortest stay that makes a hop (fs)", ylabel="committed hops", xscale="log")
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(fontsize=8)
+        save(figure, path, data)
+
+
 def polar_mobility(path: Path, transport: Sequence[Mapping]) -> None:
     """Mobility along every direction of the three Cartesian planes, n mu n, at each temperature; entries as
     `Transport.to_dict` gives them."""

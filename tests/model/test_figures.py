@@ -87,7 +87,7 @@ def test_plot_draws_tracks_and_results_and_names_what_it_cannot(rutile, tmp_path
 
     drawn = plot("hops.json")
     assert drawn.exit_code == 0, drawn.output
-    assert {p.name for p in (tmp_path / "hops").glob("*.png")} == {"directions.png", "rates.png"}
+    assert {p.name for p in (tmp_path / "hops").glob("*.png")} == {"directions.png", "rates.png", "tau_min.png"}
     drawn = CliRunner().invoke(main, ["plot", str(tmp_path / "track.h5"), "--folder", str(tmp_path / "all")])
     assert drawn.exit_code == 0, drawn.output
     names = {"directions.png", "rates.png", "mobility.png", "mobility_directions.png", "layers.png"}

@@ -64,6 +64,10 @@ CASES = {
         ([{"temperature_K": 300.0, "counts": {"a": 3, "b": 1, "c": 0}}, {"temperature_K": 600.0, "counts": {"a": 0}}],),
         ([{"temperature_K": 300.0, "counts": {"a": 0}}],),
     ],
+    "hops_by_stay": [
+        ([{"temperature_K": 300.0, "by_tau_min_fs": {"5": 9, "50": 4}},
+          {"temperature_K": 600.0, "by_tau_min_fs": {"5": 0, "50": 0}}], 50.0),
+    ],
     "polar_mobility": [
         ([{"temperature_K": 300.0, "mobility_cm2_per_Vs": {"value": np.diag([1.0, 2.0, 0.0]).tolist()}}],),
         ([{"temperature_K": 300.0, "mobility_cm2_per_Vs": {"value": np.zeros((3, 3)).tolist()}}],),
