@@ -1,10 +1,13 @@
 """`aiida-leopold launch`: what is wrong is said in one message, before anything is submitted."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from aiida import orm
 from click.testing import CliRunner
 
+from leopold_model.frames import Frame, write_frames
 from leopold_workflows.cli import main
 
 
@@ -71,3 +74,14 @@ def test_yaml_that_is_none_and_codes_and_families_that_are_not_there_are_named(l
     ):
         assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
         assert words in result.output
+
+
+def test_configurations_come_from_a_file(launch, mgo, tmp_path):
+    atoms = mgo.structure.get_ase()
+    frame = Frame(atoms.numbers, atoms.positions, atoms.cell.array, carrier="hole", carrier_sites=(40,), run="a")
+    write_frames(tmp_path / "starts.h5", [frame])
+    result = launch(None, "--configurations", str(tmp_path / "starts.h5"))
+    assert result.exit_code == 0 and "configurations" in result.output, result.output
+    write_frames(tmp_path / "starts.h5", [replace(frame, carrier_sites=(3,))])
+    result = launch(None, "--configurations", str(tmp_path / "starts.h5"))
+    assert result.exit_code == 1 and "configurations: a: sites: atom 3 is Mg" in result.output, result.output
