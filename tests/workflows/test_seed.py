@@ -75,7 +75,8 @@ def arrangements(mgo, *runs):
 
 def test_several_configurations_are_seeded_each(standin, mgo):
     """One of two arrangements loses its carrier; the other gives its data, under a name of its own."""
-    builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo", protocol="fast", overrides=SMALL)
+    short = {"seed": SMALL["seed"] | {"relaxation_steps": 4}, "fpmd": {"steps": 2, "segment_steps": 2}}
+    builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo", protocol="fast", overrides=short)
     inputs = {k: v for k, v in builder._inputs(prune=True).items() if k not in ("structure", "sites")}
     # MAGMOM names the site: 40 oxygen-first zeros before the moment are the first arrangement
     spread = 'grep -qE "MAGMOM *= *45" INCAR && export LEOPOLD_STANDIN_FAIL=delocalised'
