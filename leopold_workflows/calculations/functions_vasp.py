@@ -41,33 +41,30 @@ def initial_velocities(structure: orm.StructureData, temperature: orm.Float, see
 
 
 @calcfunction
-def occupation_matrix(structure: orm.StructureData, carrier: orm.Dict, hubbard: orm.Dict, sites: orm.List) -> dict:
-    """The `occmatrix` that puts one carrier on each of `sites`, in the orbital `carrier['orbital']` if it names one,
-    and these `orbitals` by site."""
-    occmatrix, orbitals = _imposed(structure, carrier, hubbard, sites.get_list())
-    return {"occmatrix": occmatrix, "orbitals": orm.Dict(orbitals)}
+def occupation_matrix(
+    structure: orm.StructureData, carrier: orm.Dict, hubbard: orm.Dict, sites: orm.List
+) -> orm.SinglefileData:
+    """OCCMATRIX that puts one carrier on each of `sites`, in the orbital `carrier['orbital']` if it names one."""
+    return _imposed(structure, carrier, hubbard, sites.get_list())[0]
 
 
 def _imposed(
     structure, carrier, hubbard, sites, template: Template | None = None
 ) -> tuple[orm.SinglefileData, dict[str, list[float]]]:
     """OCCMATRIX of `sites`, whose description says where the occupations of each are from, and by site the orbital
-    asked for, where one is: nominal occupations without `carrier['orbital']` choose theirs by convention."""
+    that these single out. Only those of a template: nominal ones are a first guess, from which VASP finds its own."""
     matrices, origins, orbitals = {}, [], {}
-    orbital = carrier.get_dict().get("orbital")
     for site in sites:
         degree = hubbard[structure.sites[site].kind_name]["l"]
-        meant = True
         try:
             matrices[site] = _harvested(structure, site, degree, template)
             origins.append(f"atom {site} harvested")
+            wanted = distinct_orbital(*matrices[site][1:])
+            orbitals |= {} if wanted is None else {str(site): wanted.tolist()}
         except ValueError as error:
+            orbital = carrier.get_dict().get("orbital")
             matrices |= omc_matrices({}, site, carrier=carrier["kind"], angular=degree, orbital=orbital)
             origins.append(f"atom {site} nominal: {error}")
-            meant = orbital is not None
-        wanted = distinct_orbital(*matrices[site][1:])
-        if meant and wanted is not None:
-            orbitals[str(site)] = wanted.tolist()
     node = orm.SinglefileData(io.StringIO(occmatrix_text(matrices)), filename="OCCMATRIX")
     node.description = "; ".join(origins)
     return node, orbitals
@@ -191,13 +188,10 @@ def judge_last(
     requested: orm.List,
     carrier: orm.Dict,
     max_participation: orm.Float,
-    orbitals: orm.Dict | None = None,
-    occupations: orm.Dict | None = None,
 ) -> orm.Dict:
     """Verdict on the last frame of a released `relaxation`: where the carrier sits, how clearly, and with what bonds.
 
-    `seen` is the output `carrier` of that run, which knows the moment of the whole cell; `orbitals` and `occupations`
-    are those of `judge_label`.
+    `seen` is the output `carrier` of that run, which knows the moment of the whole cell.
     """
     last = relaxation.get_frames()[-1]
     found = judge_released(
@@ -207,7 +201,6 @@ def judge_last(
         requested.get_list(),
         carrier["species"],
         max_participation.value,
-        orbital_share=_least_share(orbitals, occupations),
     )
     return orm.Dict(found.as_dict())
 

@@ -88,7 +88,7 @@ class Occupations(Strategy):
         return {
             "structure": inputs.structure,
             "sites": inputs.sites.get_list(),
-            **occupation_matrix(inputs.structure, inputs.carrier, inputs.vasp.hubbard, inputs.sites),
+            "occmatrix": occupation_matrix(inputs.structure, inputs.carrier, inputs.vasp.hubbard, inputs.sites),
         }
 
     @staticmethod

@@ -42,12 +42,6 @@ def expose(spec) -> None:
     spec.exit_code(
         502, "ERROR_POLARON_ON_OTHER_SITE", message="asked for sites {requested}, the carrier went to {sites}"
     )
-    spec.exit_code(
-        506,
-        "ERROR_WRONG_ORBITAL",
-        message="the carrier is on the sites asked for, but in another orbital: the one imposed has "
-        "{orbital_share:.2f} of the moment that the largest has",
-    )
 
 
 @dataclass(frozen=True)
@@ -133,7 +127,6 @@ def judge_released(
     requested: Sequence[int],
     species: Sequence[str],
     max_participation: float = MAX_PARTICIPATION,
-    orbital_share: float | None = None,
 ) -> ReleasedVerdict:
     """Hold the last `frame` of a released relaxation of `host` against the request, stricter than `judge`.
 
@@ -141,9 +134,9 @@ def judge_released(
     another site has more than half of its moment. `other_spin`: the cell's moment is not that of the carriers alone.
     How bonds changed is told and not judged, for it depends on the crystal.
     """
-    found = judge(frame, requested, species, max_participation, orbital_share)
+    found = judge(frame, requested, species, max_participation)
     outcome = found.outcome
-    if outcome in ("moved", "wrong_orbital", "verified"):
+    if outcome in ("moved", "verified"):
         if found.gap < 0.5 * found.moment:
             outcome = "delocalised"
         elif cell_moment is not None and abs(cell_moment - len(requested)) > 0.5:

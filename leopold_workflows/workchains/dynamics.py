@@ -276,8 +276,15 @@ def _seed_faults(inputs) -> str | None:
     if "configurations" not in inputs:
         message = seed_faults(inputs["seed"], inputs["host"])
         return _prefixed("seed", message) if message else None
-    cell = inputs["host"].get_ase().cell.array
+    host = inputs["host"].get_ase()
+    cell = host.cell.array
     for frame in inputs["configurations"].get_frames():
+        if "learn" in inputs and not np.array_equal(frame.numbers, host.numbers):
+            formula = frame.to_atoms().get_chemical_formula()
+            return (
+                f"configurations: {frame.run or frame.id} is {formula}, but the host {host.get_chemical_formula()}: a "
+                "study learns one composition; defective cells are seeded by leopold.seed.configurations"
+            )
         if np.abs(frame.cell - cell).max() > 1e-3:
             return f"configurations: {frame.run or frame.id} has another cell than the host; give all that supercell"
     return configurations_faults({**inputs["seed"], "configurations": inputs["configurations"]})

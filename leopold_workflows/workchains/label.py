@@ -99,6 +99,12 @@ class LabelWorkChain(WorkChain):
         )
         spec.exit_code(404, "ERROR_SUB_PROCESS_RELEASED", message="the released run failed with exit status {status}")
         spec.exit_code(504, "ERROR_LABEL_NOT_CONVERGED", message="the released run did not reach EDIFF within NELM")
+        spec.exit_code(
+            506,
+            "ERROR_WRONG_ORBITAL",
+            message="the carrier is on the sites asked for, but in another orbital: the one imposed has "
+            "{orbital_share:.2f} of the moment that the largest has",
+        )
 
     @classmethod
     def get_builder_from_protocol(

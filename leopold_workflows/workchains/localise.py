@@ -20,8 +20,8 @@ class LocaliseWorkChain(WorkChain):
     `localisation` chooses how the carrier is put there (see `leopold_workflows.vasp.localisation`): occupations imposed
     by a patched VASP, or without the patch by distorted bonds, by MAGMOM alone, or by an impurity that is put back.
     Whichever it was, a relaxation free of constraints decides by the moments of its last step, never by energy: a
-    carrier that spread, went elsewhere, left other spins in the cell or took another orbital than `carrier.orbital`
-    ends the WorkChain with 501, 502, 505 or 506.
+    carrier that spread, went elsewhere, or left other spins in the cell ends the WorkChain with 501, 502 or 505. In
+    which orbital it is does not matter here: the occupations found become the `template` of labels.
     """
 
     @classmethod
@@ -101,9 +101,7 @@ class LocaliseWorkChain(WorkChain):
 
     def run_localisation(self):
         """Submit it."""
-        given = self._strategy.preparation(self.inputs)
-        self.ctx.orbitals = given.pop("orbitals", None)
-        inputs = self._relaxation("localisation", **given)
+        inputs = self._relaxation("localisation", **self._strategy.preparation(self.inputs))
         return ToContext(localisation=self.submit(LeopoldVaspCalculation, **inputs))
 
     def inspect_localisation(self):
@@ -126,11 +124,9 @@ class LocaliseWorkChain(WorkChain):
         node = self.ctx.release
         if not _usable(node):
             return self.exit_codes.ERROR_SUB_PROCESS_RELEASE.format(status=node.exit_status)
-        asked = {"orbitals": self.ctx.orbitals} if self.ctx.get("orbitals") is not None else {}
-        printed = {"occupations": node.outputs.occupations} if "occupations" in node.outputs else {}
         found = judge_last(
             node.outputs.frames, node.outputs.carrier, self.inputs.structure, self.inputs.sites, self.inputs.carrier,
-            self.inputs.max_participation, **asked, **printed,
+            self.inputs.max_participation,
         )  # fmt: skip
         self.out("relaxation", node.outputs.frames)
         self.out("structure", node.outputs.structure)

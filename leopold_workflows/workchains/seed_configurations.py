@@ -10,7 +10,8 @@ from aiida.engine import WorkChain, while_
 from leopold_workflows.calculations.functions import merge_frames
 from leopold_workflows.calculations.functions_vasp import structure_of
 from leopold_workflows.data.frames import FrameSetData
-from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults
+from leopold_workflows.vasp.study import study
+from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
 
 # inputs of a seed that every configuration brings itself
 OWN = ("structure", "sites", "prefix")
@@ -56,6 +57,26 @@ class SeedConfigurationsWorkChain(WorkChain):
             "ERROR_SUB_PROCESS_SEED",
             message="{done} of {total} configurations succeeded; first failure: {why}; what they gave is output",
         )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls, code, configurations, *, material, protocol=None, overrides=None, potential_family=None, options=None
+    ):
+        """A builder that seeds each of `configurations` as the protocol `seed` says; their dopants need a POTCAR and a
+        formal charge in the material."""
+        frames = configurations.get_frames()
+        if not frames:
+            raise ValueError("configurations: no frame: give structures with carrier_sites")
+        shared = study(
+            code, material_name=material, structure=orm.StructureData(ase=frames[0].to_atoms()), level=protocol,
+            overrides=overrides, potential_family=potential_family, options=options,
+        )  # fmt: skip
+        builder = cls.get_builder()
+        for name, value in seed_inputs(shared).items():
+            if name not in OWN:
+                builder[name] = value
+        builder.configurations = configurations
+        return builder
 
     def setup(self):
         """Name the configurations."""

@@ -1,7 +1,6 @@
 """The seed: a carrier localised, released and verified, then dynamics with a held-out run."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
 from leopold_model.frames import Frame
+from leopold_model.standin.crystals import ideal_cell
 from leopold_model.vasp.template import Template
 from leopold_workflows.calculations.functions_vasp import initial_velocities
 from leopold_workflows.data.frames import FrameSetData
@@ -60,36 +60,46 @@ def test_from_a_crystal_to_frames(standin):
     assert (near > 4.181 / 2 + 0.05).all()
 
 
-def arrangements(mgo, *runs):
-    """The perfect crystal with the hole asked for on another atom each time."""
-    atoms = mgo.structure.get_ase()
+def arrangements(atoms, sites, *runs, carrier="hole"):
+    """The crystal with the carrier asked for on one of `sites` after the other."""
     return FrameSetData.from_frames(
         [
-            Frame(
-                atoms.numbers, atoms.positions, atoms.cell.array, carrier="hole", carrier_sites=(40 + 5 * k,), run=run
-            )
-            for k, run in enumerate(runs)
+            Frame(atoms.numbers, atoms.positions, atoms.cell.array, carrier=carrier, carrier_sites=(site,), run=run)
+            for site, run in zip(sites, runs, strict=True)
         ]
     )
 
 
-def test_several_configurations_are_seeded_each(standin, mgo):
-    """One of two arrangements loses its carrier; the other gives its data, under a name of its own."""
-    short = {"seed": SMALL["seed"] | {"relaxation_steps": 4}, "fpmd": {"steps": 2, "segment_steps": 2}}
-    builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo", protocol="fast", overrides=short)
-    inputs = {k: v for k, v in builder._inputs(prune=True).items() if k not in ("structure", "sites")}
-    # MAGMOM names the site: 40 oxygen-first zeros before the moment are the first arrangement
-    spread = 'grep -qE "MAGMOM *= *45" INCAR && export LEOPOLD_STANDIN_FAIL=delocalised'
-    options = {**inputs["vasp"]["options"], "prepend_text": spread}
-    inputs["vasp"] = {**inputs["vasp"], "options": options}
-    outputs, node = run_get_node(SeedConfigurationsWorkChain, configurations=arrangements(mgo, "a", "b"), **inputs)
+def doped(repeat=(2, 2, 3)):
+    """Rutile with F on its last oxygen, and titanium atoms near to and far from it."""
+    atoms = ideal_cell("tio2", repeat)
+    atoms.symbols[-1] = "F"
+    titanium = np.flatnonzero(atoms.symbols == "Ti")
+    order = titanium[np.argsort(atoms.get_distances(len(atoms) - 1, titanium, mic=True))]
+    return atoms, [int(order[0]), int(order[-1])]
+
+
+def test_several_arrangements_of_a_dopant_and_its_electron_are_seeded_each(standin):
+    """One of two loses its carrier; the other gives its data, under a name of its own."""
+    atoms, (near, far) = doped()
+    short = {"seed": SMALL["seed"] | {"relaxation_steps": 20}, "fpmd": {"steps": 2, "segment_steps": 2}}
+    builder = SeedConfigurationsWorkChain.get_builder_from_protocol(
+        standin, arrangements(atoms, (near, far), "near", "far", carrier="electron"), material="tio2",
+        protocol="fast", overrides=short,
+        options={"prepend_text": f'grep -qE "MAGMOM *= *{far}" INCAR && export LEOPOLD_STANDIN_FAIL=delocalised'},
+    )  # fmt: skip
+    outputs, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
-    assert {f.run for f in outputs["frames"].get_frames()} == {"a-fpmd_600K_1"}
-    assert {f.run for f in outputs["validation"].get_frames()} == {"a-validation"}
+    frames = outputs["frames"].get_frames()
+    assert {f.run for f in frames} == {"near-fpmd_600K_1"}
+    assert {f.run for f in outputs["validation"].get_frames()} == {"near-validation"}
+    assert all(np.array_equal(f.numbers, atoms.numbers) and f.carrier == "electron" for f in frames)
+    # the dopant brings its electron: nothing is added to the neutral cell
+    (job, *_) = (n for n in node.called_descendants if n.process_label == "LeopoldVaspCalculation")
+    valences = {"Ti": 10, "O": 6, "F": 7}
+    assert job.inputs.parameters["nelect"] == sum(valences[s] for s in atoms.get_chemical_symbols())
     verdicts = [outputs["verdicts"][key] for key in sorted(outputs["verdicts"])]
-    assert [v["outcome"] for v in verdicts] == ["verified", "delocalised"]
-    assert [v["requested"] for v in verdicts] == [[40], [45]]
-    assert outputs["template"]["shells"][0]["site"] == 40
+    assert [(v["outcome"], v["requested"]) for v in verdicts] == [("verified", [near]), ("delocalised", [far])]
 
 
 def test_configurations_that_cannot_be_seeded_are_refused_at_launch(standin, mgo):
@@ -103,9 +113,9 @@ def test_configurations_that_cannot_be_seeded_are_refused_at_launch(standin, mgo
             )
         return str(error.value)
 
-    assert "two are called 'a'" in message(arrangements(mgo, "a", "a"))
-    wrong = [replace(f, carrier_sites=(3,)) for f in arrangements(mgo, "").get_frames()]
-    assert "configuration-1: sites: atom 3 is Mg" in message(FrameSetData.from_frames(wrong))
+    crystal = mgo.structure.get_ase()
+    assert "two are called 'a'" in message(arrangements(crystal, (40, 45), "a", "a"))
+    assert "configuration-1: sites: atom 3 is Mg" in message(arrangements(crystal, (3,), ""))
     assert "give structures with carrier_sites" in message(FrameSetData.from_frames([]))
 
 

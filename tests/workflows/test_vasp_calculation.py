@@ -82,7 +82,7 @@ def test_velocities_keep_every_digit(prepare, vasp_inputs, mgo):
 def test_occupations_go_to_the_site_that_was_named(prepare, vasp_inputs, mgo, tmp_path):
     from leopold_workflows.calculations.functions_vasp import occupation_matrix
 
-    node = occupation_matrix(mgo.structure, mgo.carrier, mgo.vasp["hubbard"], orm.List([40]))["occmatrix"]
+    node = occupation_matrix(mgo.structure, mgo.carrier, mgo.vasp["hubbard"], orm.List([40]))
     with SandboxFolder() as folder:
         calcinfo = prepare(vasp_inputs("static", occmatrix=node, sites=(40,)), folder)
         assert "OCCEXT" in Path(folder.get_abs_path("INCAR")).read_text()

@@ -167,7 +167,7 @@ def test_imposed_occupations_are_believed_only_as_outcar_lists_and_prints_them(
     inputs.parameters = orm.Dict(inputs.parameters.get_dict() | {"occext": 1})
     (tmp_path / "OUTCAR").write_bytes(files["OUTCAR"])
     found = read_outcar(tmp_path / "OUTCAR").complete_steps[-1].onsite[32]
-    nominal = occupation_matrix(mgo.structure, mgo.carrier, mgo.vasp["hubbard"], orm.List([32]))["occmatrix"]
+    nominal = occupation_matrix(mgo.structure, mgo.carrier, mgo.vasp["hubbard"], orm.List([32]))
     inputs.occmatrix = (
         orm.SinglefileData(io.StringIO(occmatrix_text({32: found})), filename="OCCMATRIX") if printed else nominal
     )
