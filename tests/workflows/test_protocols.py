@@ -17,6 +17,13 @@ def test_every_level_exists(name, level):
     assert protocol(name, level)
 
 
+@pytest.mark.parametrize("name", ["vasp", "train", "explore", "transport", "barrier"])
+def test_options_are_whole_whatever_is_laid_over_them(name):
+    """A builder refuses options without resources, also where only a queue is asked for."""
+    options = protocol(name, "fast", {"options": {"queue_name": "gpu"}})["options"]
+    assert options["queue_name"] == "gpu" and options["resources"]["num_machines"] == 1
+
+
 def test_overrides_are_merged_and_unknown_keys_refused():
     assert protocol("seed", "fast", {"stride": 7})["stride"] == 7
     assert protocol("vasp", "fast", {"incar": {"nelm": 99}})["incar"]["nelm"] == 99
