@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiida import orm
 
 from leopold_model.frames import Frame, write_frames
-from leopold_workflows.calculations.job import RESULT, LeopoldCalculation, elements_of
+from leopold_workflows.calculations.job import RESULT, LeopoldCalculation, unseen_species
 from leopold_workflows.data.model import ModelData
 
 ENDS = "ends.h5"
@@ -101,11 +101,7 @@ def hop_faults(structure: orm.StructureData, sites: list[int], model: ModelData 
     carriers = model.header.get("n_carriers", 1)
     if carriers != 1:
         return f"model of {carriers} carriers: the barrier of a hop is that of one; use a model of one"
-    known = elements_of(model)
-    unseen = sorted(structure.get_symbols_set() - set(known)) if known else []
-    if unseen:
-        return f"species {', '.join(unseen)} are not in the model, which was trained on {', '.join(known)}"
-    return None
+    return unseen_species(model, structure.get_symbols_set())
 
 
 def same_atoms(name: str, structure: orm.StructureData, other: orm.StructureData) -> str | None:

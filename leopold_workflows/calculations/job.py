@@ -145,11 +145,16 @@ def elements_of(model) -> list[str]:
 
 def species_message(model, frames) -> str | None:
     """Why `frames` cannot go with `model`, or None when every species is known to it."""
+    return unseen_species(model, frames.base.attributes.get("elements"), "of the frames ")
+
+
+def unseen_species(model, elements, whose: str = "") -> str | None:
+    """Why `model` cannot serve atoms of these `elements`; None if it was trained on all, or does not say."""
     known = elements_of(model)
-    unseen = sorted(set(frames.base.attributes.get("elements")) - set(known)) if known else []
+    unseen = sorted(set(elements) - set(known)) if known else []
     if unseen:
         return (
-            f"species {', '.join(unseen)} of the frames are not in the model, which was trained on "
-            f"{', '.join(known)}: train with frames that hold every species"
+            f"species {', '.join(unseen)} {whose}are not in the model, which was trained on {', '.join(known)}: train "
+            "with frames that hold every species"
         )
     return None

@@ -217,9 +217,8 @@ class LeopoldVaspParser(Parser):
 
     def _run(self) -> Run:
         """The run, from what the job reduced OUTCAR to, or from OUTCAR."""
-        reduced = Path(self._temporary or "") / REDUCED
-        if self._temporary and reduced.is_file():
-            return read_reduced(reduced)
+        if self._temporary and (Path(self._temporary) / REDUCED).is_file():
+            return read_reduced(Path(self._temporary) / REDUCED)
         with self._file("OUTCAR") as path:
             return read_outcar(path)
 

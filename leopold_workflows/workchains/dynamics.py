@@ -11,9 +11,8 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.vasp import adapter
-from leopold_workflows.vasp.validation import frame_faults
 from leopold_workflows.workchains.label import check_template, label_faults, label_settings
-from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs
+from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs, mixed_settings
 from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
 from leopold_workflows.workchains.seed_configurations import OWN, SeedConfigurationsWorkChain, configurations_faults
 from leopold_workflows.workchains.transport import TransportWorkChain, transport_inputs
@@ -292,18 +291,12 @@ def _seed_faults(inputs) -> str | None:
 
 def _mixed_settings(inputs) -> str | None:
     """Why the labels of learning could not join the frames it begins with; None if they can."""
-    wanted = label_settings(inputs["learn"]["label"], inputs["host"])
-    for name in ("frames", "test"):
-        if name in inputs:
-            message = frame_faults(inputs[name], inputs["host"], wanted)
-            if message:
-                return _prefixed(name, message)
-    if "frames" in inputs:
-        return None
-    seed = inputs["seed"]
-    made = adapter.stage_settings(
-        seed["vasp"], inputs["host"], seed["carrier"], "md", seed["dynamics_incar"].get_dict()
-    )
+    label, host = inputs["learn"]["label"], inputs["host"]
+    message = mixed_settings(label, host, {name: inputs[name] for name in ("frames", "test") if name in inputs})
+    if message or "frames" in inputs:
+        return message
+    seed, wanted = inputs["seed"], label_settings(label, host)
+    made = adapter.stage_settings(seed["vasp"], host, seed["carrier"], "md", seed["dynamics_incar"].get_dict())
     if made != wanted:
         return (
             f"seed and learn.label: levels of theory differ (settings {made} and {wanted}); give both the same U, "

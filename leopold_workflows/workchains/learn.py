@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_, while_
@@ -437,18 +439,16 @@ def validate_inputs(inputs, _) -> str | None:
             if message:
                 return message
     if "frames" in inputs and "host" in inputs and "label" in inputs:
-        return _mixed_settings(inputs)
-    return None
-
-
-def _mixed_settings(inputs) -> str | None:
-    """Why labels could not be made, or could not join the frames that are given; None if they can."""
-    message = label_faults(inputs["label"], inputs["host"])
-    if message:
-        return f"label: {message}"
-    wanted = label_settings(inputs["label"], inputs["host"])
-    for name in ("frames", "test", "holdout"):
-        message = frame_faults(inputs[name], inputs["host"], wanted) if name in inputs else None
+        message = label_faults(inputs["label"], inputs["host"])
         if message:
-            return f"{name}: {message}"
+            return f"label: {message}"
+        given = {name: inputs[name] for name in ("frames", "test", "holdout") if name in inputs}
+        return mixed_settings(inputs["label"], inputs["host"], given)
     return None
+
+
+def mixed_settings(label, host: orm.StructureData, given: Mapping[str, FrameSetData]) -> str | None:
+    """Why labels made of `label` (after `label_faults`) could not join the frames `given`; None if they can."""
+    wanted = label_settings(label, host)
+    faults = ((name, frame_faults(frames, host, wanted)) for name, frames in given.items())
+    return next((f"{name}: {message}" for name, message in faults if message), None)

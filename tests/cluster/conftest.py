@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -126,12 +125,12 @@ class Cluster:
 def cluster():
     """Services and profile for all tests of this folder; the daemon runs with two workers."""
     folder = Path(tempfile.mkdtemp(prefix="leopold-cluster-"))  # sockets have short paths, pytest's folders have not
-    found, running = services.start(folder)
-    made = Cluster(found)
-    os.environ |= {key: made.environment[key] for key in ("AIIDA_PATH", "PATH", "SLURM_CONF")}
-    try:
+    with services.running(folder) as found:
+        made = Cluster(found)
+        os.environ |= {key: made.environment[key] for key in ("AIIDA_PATH", "PATH", "SLURM_CONF")}
         made.profile()
         made.machines()
+        # aiida reads its path when it is imported
         from aiida import load_profile
         from aiida.manage import get_manager
 
@@ -140,12 +139,7 @@ def cluster():
         yield made
         made.verdi("daemon", "stop")
         get_manager().unload_profile()
-    finally:
-        for process in reversed(running):
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in running:
-            process.wait(timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

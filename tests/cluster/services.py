@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,26 +53,39 @@ class Services:
         return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
 
 
-def start(folder: Path) -> tuple[Services, list[subprocess.Popen]]:
-    """Start all of them below `folder`; returns when each answers."""
-    ports = dict(zip(("postgres", "rabbitmq", "erlang", "slurmctld", "slurmd", "ssh"), free_ports(6), strict=True))
+@contextmanager
+def running(folder: Path) -> Iterator[Services]:
+    """All of them, with their files below `folder`, each answering; ended whatever happens."""
+    names = ("postgres", "rabbitmq", "erlang", "epmd", "slurmctld", "slurmd", "ssh")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     environment = {
         **os.environ,
         "PATH": path(),
         "SLURM_CONF": str(folder / "slurm" / "slurm.conf"),
+        "ERL_EPMD_PORT": str(ports["epmd"]),
         "HOME": str(folder),
     }
     services = Services(folder, ports["postgres"], ports["rabbitmq"], ports["ssh"], environment)
     folder.chmod(0o755)
-    running = [
-        _postgres(services), _rabbitmq(services, ports["erlang"]), _munge(services),
-        *_slurm(services, ports["slurmctld"], ports["slurmd"]), _ssh(services),
-    ]  # fmt: skip
-    _until(lambda: _answers(services.postgres), "PostgreSQL")
-    _until(lambda: _answers(services.rabbitmq), "RabbitMQ")
-    _until(lambda: _answers(services.ssh), "sshd")
-    _until(lambda: "idle" in services.run("sinfo", "--noheader", "--format=%T"), "SLURM")
-    return services, running
+    begun: list[subprocess.Popen] = []
+    try:
+        begun.append(_postgres(services))
+        begun.append(_rabbitmq(services, ports["erlang"]))
+        begun.append(_munge(services))
+        begun += _slurm(services, ports["slurmctld"], ports["slurmd"])
+        begun.append(_ssh(services))
+        _until(lambda: _answers(services.postgres), "PostgreSQL")
+        _until(lambda: _answers(services.rabbitmq), "RabbitMQ")
+        _until(lambda: _answers(services.ssh), "sshd")
+        _until(lambda: "idle" in services.run("sinfo", "--noheader", "--format=%T"), "SLURM")
+        yield services
+    finally:
+        for process in reversed(begun):
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in begun:
+            process.wait(timeout=60)
+        # Erlang's port mapper is a process that RabbitMQ leaves behind
+        subprocess.run(["epmd", "-kill"], env=environment, capture_output=True)
 
 
 def free_ports(n: int) -> list[int]:
