@@ -24,8 +24,8 @@ import numpy as np
 import yaml
 
 from leopold_model.analysis.catalogue import build_catalogue
+from leopold_model.analysis.production import transport_summary
 from leopold_model.analysis.sites import host_from_structure
-from leopold_model.analysis.transport import transport
 from leopold_model.frames import Frame, write_frames
 from leopold_model.standin.crystals import ideal_cell
 from leopold_model.standin.dynamics import Langevin, maxwell
@@ -100,38 +100,75 @@ def learned(model: Path, system: str, temperatures, replicas: int, steps: int, s
     return read_track(folder / "track.h5")
 
 
-def compare(reference_tracks: TrackFile, learned_tracks: TrackFile, system: str, tau_min: float) -> dict:
-    """Rates per pathway and the mobility of both, per temperature."""
+def compare(reference_tracks: TrackFile, learned_tracks: TrackFile, system: str, tau_min: float, seed: int) -> dict:
+    """What `leopold transport` says of both, and the rates per pathway and temperature beside each other."""
     atoms, sublattice, _ = cell_of(system)
     host = host_from_structure(atoms.numbers, atoms.positions, atoms.cell.array, sublattice=sublattice)
-    rows, mobilities = [], []
-    both = {
-        name: build_catalogue(tracks, host, 7.0, tau_min)
-        for name, tracks in (("reference", reference_tracks), ("learned", learned_tracks))
-    }
-    for temperature in reference_tracks.temperatures:
-        counts, times = {}, {}
-        for name, catalogue in both.items():
-            # a pass through a site on the way counts as its legs
-            counts[name] = {label: rate.count for label, rate in catalogue.rates(temperature).items() if rate.count}
-            times[name] = catalogue.carrier_time(temperature) / 1000
-        for pathway in sorted(set(counts["reference"]) | set(counts["learned"])):
-            n = {name: counts[name].get(pathway, 0) for name in both}
-            rate = {name: n[name] / times[name] for name in both}
-            error = np.sqrt(sum(max(n[name], 1) / times[name] ** 2 for name in both))
+    found = {}
+    for who, tracks in (("reference", reference_tracks), ("learned", learned_tracks)):
+        catalogue = build_catalogue(tracks, host, 7.0, tau_min)
+        found[who] = transport_summary(catalogue, seed=seed)
+    rows = []
+    both = zip(found["reference"]["temperatures"], found["learned"]["temperatures"], strict=True)
+    for truth, ours in both:
+        for pathway in sorted(truth["rates"] | ours["rates"]):
+            a, b = (side["rates"].get(pathway, {"count": 0}) for side in (truth, ours))
+            if not a["count"] and not b["count"]:
+                continue
+            ps = {"reference": truth["carrier_time_fs"] / 1e3, "learned": ours["carrier_time_fs"] / 1e3}
+            rate = {"reference": a["count"] / ps["reference"], "learned": b["count"] / ps["learned"]}
+            error = np.hypot(np.sqrt(max(a["count"], 1)) / ps["reference"], np.sqrt(max(b["count"], 1)) / ps["learned"])
             rows.append({
-                "temperature": temperature, "pathway": pathway,
-                "hops_reference": n["reference"], "hops_learned": n["learned"],
-                "ps_reference": times["reference"], "ps_learned": times["learned"],
+                "temperature": truth["temperature_K"], "pathway": pathway,
+                "hops_reference": a["count"], "hops_learned": b["count"],
                 "rate_reference_per_ps": rate["reference"], "rate_learned_per_ps": rate["learned"],
-                "ratio": rate["learned"] / rate["reference"] if n["reference"] else None,
-                "within_25_percent": bool(n["reference"]) and abs(rate["learned"] / rate["reference"] - 1) <= 0.25,
+                "ratio": rate["learned"] / rate["reference"] if a["count"] else None,
+                "within_25_percent": bool(a["count"]) and abs(rate["learned"] / rate["reference"] - 1) <= 0.25,
                 "inside_95_percent": bool(abs(rate["learned"] - rate["reference"]) <= 1.96 * error),
             })  # fmt: skip
-        for name, catalogue in both.items():
-            found = transport(catalogue, temperature).mobility.isotropic.to_dict()
-            mobilities.append({"temperature": temperature, "who": name, "unit": "cm^2/(V s)", **found})
-    return {"system": system, "tau_min_fs": tau_min, "rates": rows, "mobility": mobilities}
+    return {"system": system, "tau_min_fs": tau_min, "rates": rows, **found}
+
+
+def report(result: dict) -> str:
+    """The tables, as Markdown."""
+    lines = [
+        "| T, K | pathway | reference, 1/ps (hops) | learned, 1/ps (hops) | ratio | 25 % | 95 % |",
+        "|---" * 7 + "|",
+    ]
+    for row in result["rates"]:
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(
+            f"| {row['temperature']:g} | {row['pathway']} "
+            f"| {row['rate_reference_per_ps']:.3f} ({row['hops_reference']}) "
+            f"| {row['rate_learned_per_ps']:.3f} ({row['hops_learned']}) | {ratio} "
+            f"| {'yes' if row['within_25_percent'] else 'no'} | {'yes' if row['inside_95_percent'] else 'no'} |"
+        )
+    lines += ["", "| T, K | quantity | reference | learned | intervals overlap |", "|---" * 5 + "|"]
+    truth, ours = result["reference"], result["learned"]
+    for a, b in zip(truth["temperatures"], ours["temperatures"], strict=True):
+        of = f"| {a['temperature_K']:g} "
+        name = "mobility_isotropic_cm2_per_Vs"
+        lines.append(of + _beside("mobility, cm2/(V s)", a[name], b[name]))
+        # cubic or tetragonal along z: symmetry leaves these two
+        for axis, k in (("x", 0), ("z", 2)):
+            lines.append(of + _beside(f"D_{axis}{axis}, cm2/s", *(_component(side, k) for side in (a, b))))
+    for name, of in [("arrhenius", "D"), *((key, key) for key in truth["arrhenius_rates"])]:
+        fits = [side["arrhenius_rates"].get(name, side.get(name)) for side in (truth, ours)]
+        if all(fits):
+            energies = [fit["energy_eV"] for fit in fits]
+            lines.append("| all " + _beside(f"Ea of {of}, eV", *energies))
+    return "\n".join(lines)
+
+
+def _component(row: dict, k: int) -> dict[str, float]:
+    """Diagonal element of the diffusion tensor with its interval."""
+    return {key: row["diffusion_cm2_per_s"][key][k][k] for key in ("value", "low", "high")}
+
+
+def _beside(name: str, a: dict, b: dict) -> str:
+    overlap = a["low"] <= b["high"] and b["low"] <= a["high"]
+    numbers = [f"{x['value']:.3g} ({x['low']:.3g} to {x['high']:.3g})" for x in (a, b)]
+    return f"| {name} | {numbers[0]} | {numbers[1]} | {'yes' if overlap else 'no'} |"
 
 
 def main() -> None:
@@ -175,22 +212,9 @@ def main() -> None:
                            arguments.seed, Path(folder))  # fmt: skip
         if arguments.learned:
             write_track(arguments.learned, ours)
-    result = compare(truth, ours, arguments.system, arguments.tau_min)
+    result = compare(truth, ours, arguments.system, arguments.tau_min, arguments.seed)
     result |= {"reference_s": reference_seconds, "learned_s": time.time() - started, "seed": arguments.seed}
-    print(f"{'T, K':>6} {'pathway':32} {'reference /ps':>22} {'learned /ps':>22} {'ratio':>6}  25 %  95 %")
-    for row in result["rates"]:
-        print(
-            f"{row['temperature']:6.0f} {row['pathway']:32} "
-            f"{row['rate_reference_per_ps']:8.3f} ({row['hops_reference']:4d} hops) "
-            f"{row['rate_learned_per_ps']:12.3f} ({row['hops_learned']:4d} hops) "
-            f"{row['ratio'] if row['ratio'] is not None else float('nan'):6.2f}  "
-            f"{'yes' if row['within_25_percent'] else 'no':4}  {'yes' if row['inside_95_percent'] else 'no'}"
-        )
-    for row in result["mobility"]:
-        print(
-            f"{row['temperature']:6.0f} mobility, {row['who']:10} {row['value']:.3e} "
-            f"({row['low']:.3e} to {row['high']:.3e}) {row['unit']}"
-        )
+    print(report(result))
     if arguments.json:
         print(json.dumps(result))
 

@@ -226,6 +226,15 @@ def carrier_sites(moments: np.ndarray, n_carriers: int) -> tuple[int, ...]:
 # ---------------------------------------------------------------------------------------------------------------- files
 
 
+def holds_frames(path: str | Path) -> bool:
+    """Whether a file says that it is one of frames: by suffix if extended XYZ, by its format if HDF5."""
+    path = Path(path)
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return path.name.removesuffix(".gz").endswith((".xyz", ".extxyz"))
+    with h5py.File(path, "r") as h5:
+        return h5.attrs.get("format") == "leopold-frames"
+
+
 def read_frames(path: str | Path, fmt: str | None = None) -> list[Frame]:
     """All frames of a file; `fmt` ('extxyz' or 'h5') overrides the suffix."""
     path = Path(path)

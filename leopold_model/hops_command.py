@@ -16,7 +16,8 @@ from ase.io import read
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.catalogue import Catalogue, build_catalogue
 from leopold_model.analysis.sites import Host, host_from_dynamics, host_from_structure
-from leopold_model.frames import FrameError, write_frames
+from leopold_model.frame_tracks import track_of_frames
+from leopold_model.frames import FrameError, holds_frames, read_frames, write_frames
 from leopold_model.hop_frames import all_frames
 from leopold_model.tracks import TrackError, TrackFile, merge, read_track
 
@@ -29,6 +30,7 @@ OPTIONS = (
     click.option("--species", help="Element that carries the charge; taken from the track if not given."),
     click.option("--tau-min", type=POSITIVE, default=50.0, show_default=True, help="Shortest stay that counts, fs."),
     click.option("--cutoff", type=POSITIVE, default=7.0, show_default=True, help="Longest pathway to list, Angstrom."),
+    click.option("--timestep", type=POSITIVE, help="Of first-principles dynamics given as frames (POTIM), fs."),
 )
 
 
@@ -43,13 +45,16 @@ def with_catalogue_options(command):
 @with_catalogue_options
 @click.option("--frames", type=click.Path(path_type=Path), help="Write structures across the hops there (.h5, .xyz).")
 @click.option("--json", "as_json", is_flag=True, help="The whole catalogue as one JSON object.")
-def command(trajectories, host, species, tau_min, cutoff, frames, as_json):
-    """Hops along each TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), by symmetry-inequivalent pathway.
+def command(trajectories, host, species, tau_min, cutoff, timestep, frames, as_json):
+    """Hops along each TRAJECTORY, by symmetry-inequivalent pathway.
 
-    Example: leopold hops track.h5 --frames hops.xyz
+    A TRAJECTORY is track.h5 or trajectory.h5 of `leopold md`, or the frames of first-principles dynamics, every step of
+    them, as `leopold import-vasp --frames` writes them.
+
+    Examples: leopold hops track.h5 --frames hops.xyz; leopold hops fpmd.h5 --timestep 1
     """
     try:
-        tracks = read_tracks(trajectories)
+        tracks = read_tracks(trajectories, timestep)
         catalogue = catalogue_of(tracks, host, species, tau_min, cutoff)
         found = list(all_frames(tracks, catalogue)) if frames else []
         if found:
@@ -62,12 +67,20 @@ def command(trajectories, host, species, tau_min, cutoff, frames, as_json):
         click.echo(f"{len(found)} structures across hops{where}", err=True)
 
 
-def read_tracks(paths: tuple[Path, ...]) -> TrackFile:
-    """The replicas of all files as one track, numbered through."""
-    merged = merge([read_track(path) for path in paths])
+def read_tracks(paths: tuple[Path, ...], timestep: float | None = None) -> TrackFile:
+    """The replicas of all files as one track, numbered through; `timestep` (fs) is that of files of frames."""
+    merged = merge([_read(path, timestep) for path in paths])
     if len(paths) == 1:
         return merged
     return replace(merged, replicas=tuple(replace(r, replica=k) for k, r in enumerate(merged.replicas)))
+
+
+def _read(path: Path, timestep: float | None) -> TrackFile:
+    if not holds_frames(path):
+        return read_track(path)
+    if timestep is None:
+        raise TrackError(f"{path} holds frames, which do not say how far they are apart: give --timestep, fs per step")
+    return track_of_frames(read_frames(path), timestep)
 
 
 def catalogue_of(track: TrackFile, host: Path | None, species: str | None, tau_min: float, cutoff: float) -> Catalogue:

@@ -11,6 +11,7 @@ from leopold_model import figures
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.catalogue import Catalogue
 from leopold_model.analysis.production import transport_summary
+from leopold_model.frames import FrameError
 from leopold_model.hops_command import catalogue_of, read_tracks, with_catalogue_options
 from leopold_model.tracks import TrackError
 
@@ -18,8 +19,9 @@ from leopold_model.tracks import TrackError
 @click.command("plot")
 @with_catalogue_options
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path("figures"), show_default=True)
-def command(trajectories, host, species, tau_min, cutoff, folder):
-    """Figures of TRAJECTORY: tracks (track.h5 or trajectory.h5 of `leopold md`), or what `leopold hops`, `leopold
+def command(trajectories, host, species, tau_min, cutoff, timestep, folder):
+    """Figures of TRAJECTORY: tracks (track.h5 or trajectory.h5 of `leopold md`),
+    frames of first-principles dynamics, or what `leopold hops`, `leopold
     transport` or `leopold barrier` wrote with --json. Each is written as PDF and PNG, its numbers beside it as CSV.
 
     Example: leopold plot track.h5 --folder paper
@@ -28,13 +30,13 @@ def command(trajectories, host, species, tau_min, cutoff, folder):
         if trajectories[0].suffix == ".json":
             found = {caption: name for path in trajectories for caption, name in of_result(folder, path).items()}
         else:
-            track = read_tracks(trajectories)
+            track = read_tracks(trajectories, timestep)
             catalogue = catalogue_of(track, host, species, tau_min, cutoff)
             summary = transport_summary(catalogue)
             folder.mkdir(parents=True, exist_ok=True)
             found = figures.of_hops(folder, catalogue) | figures.of_transport(folder, summary)
             found |= figures.of_track(folder, track, catalogue)
-    except (TrackError, AnalysisError) as error:
+    except (TrackError, AnalysisError, FrameError) as error:
         raise SystemExit(f"leopold plot: {error}") from None
     for caption, name in found.items():
         click.echo(f"{folder / name}  {caption}")

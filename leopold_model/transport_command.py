@@ -8,6 +8,7 @@ import click
 
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.production import transport_summary
+from leopold_model.frames import FrameError
 from leopold_model.hops_command import catalogue_of, counts_line, read_tracks, with_catalogue_options
 from leopold_model.tracks import TrackError
 
@@ -17,17 +18,18 @@ from leopold_model.tracks import TrackError
 @click.option("--samples", type=click.IntRange(min=50), default=1000, show_default=True, help="Behind every interval.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, tensors included, as one JSON object.")
-def command(trajectories, host, species, tau_min, cutoff, samples, seed, as_json):
-    """Transport of the carriers along each TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`), at each temperature.
+def command(trajectories, host, species, tau_min, cutoff, timestep, samples, seed, as_json):
+    """Transport of the carriers along each TRAJECTORY (track.h5 or trajectory.h5 of `leopold md`, or frames of
+    first-principles dynamics), at each temperature.
 
     Several trajectories of the same atoms count as replicas.
 
     Example: leopold transport 300K/track.h5 600K/track.h5 900K/track.h5 --tau-min 50
     """
     try:
-        catalogue = catalogue_of(read_tracks(trajectories), host, species, tau_min, cutoff)
+        catalogue = catalogue_of(read_tracks(trajectories, timestep), host, species, tau_min, cutoff)
         summary = transport_summary(catalogue, seed=seed, n_samples=samples)
-    except (TrackError, AnalysisError) as error:
+    except (TrackError, AnalysisError, FrameError) as error:
         raise SystemExit(f"leopold transport: {error}") from None
     click.echo(json.dumps(summary | {"seed": seed}) if as_json else table(summary))
 

@@ -10,8 +10,8 @@ import tempfile
 import pytest
 
 LIGHT = (
-    "frames", "config", "tracks", "barrier", "barrier_frames", "barrier_report", "figures", "plots", "analysis", "vasp",
-    "standin", "cli",
+    "frames", "frame_tracks", "config", "tracks", "barrier", "barrier_frames", "barrier_report", "figures", "plots",
+    "analysis", "vasp", "standin", "cli",
 )  # fmt: skip
 
 
