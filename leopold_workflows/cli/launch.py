@@ -51,7 +51,11 @@ SHARED = (
     click.option("--potential-family", help="POTCAR family of aiida-vasp; default: placeholders for the stand-in."),
     click.option("--structure", help="Host supercell instead of the material's: PK, UUID or a file like POSCAR."),
     options.overrides,
-    click.option("--dry-run", is_flag=True, help="Build and validate the inputs, print them, submit nothing."),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Build and validate the inputs, print them and what they amount to; submit nothing.",
+    ),
 )
 
 
@@ -70,16 +74,26 @@ def launch() -> None:
 @click.option("--test", help="PK or UUID of a held-out run to go with --frames.")
 @click.option("--starts", help="PK or UUID of starts of dynamics to go with --frames.")
 @click.option("--template", help="PK or UUID of a carrier's occupations to go with --frames.")
-def dynamics(material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, **nodes) -> None:
+@click.option(
+    "--step-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="What VASP needs for one ionic step of this cell, for the node-hours that --dry-run prints.",
+)
+def dynamics(
+    material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, step_seconds, **nodes
+) -> None:
     """A whole study: seed, learn, transport. STUDY is a material (mgo, tio2), or a YAML file with `material` and any of
     these options, dashes as underscores.
 
     Example: aiida-leopold launch dynamics mgo --vasp vasp@cluster --leopold leopold@gpu --potential-family PBE.54
 
-    A study that begins with frames: the same with --frames PK, as `aiida-leopold data import` printed it.
+    A study that begins with frames: the same with --frames PK, as `aiida-leopold data import` printed it. With
+    --dry-run: the INCAR of every stage with its reasons, KPOINTS, POTCARs, OCCMATRIX, jobs and node-hours.
     """
     from aiida import load_profile
     from aiida.plugins import WorkflowFactory
+
+    from leopold_workflows.preview import preview
 
     load_profile()
     try:
@@ -101,6 +115,8 @@ def dynamics(material, vasp, leopold, protocol, potential_family, structure, ove
         for name, node in given.items():
             builder[name] = node
         pk = _submit(builder, dry_run)
+        if dry_run:
+            click.echo(preview(builder._inputs(prune=True), step_seconds))
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     if pk is not None:

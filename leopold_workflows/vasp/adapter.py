@@ -79,7 +79,7 @@ def job_inputs(
     are further fields of its frames. Raises VaspError when the INCAR contradicts itself, which
     `validation.study_faults` says beforehand.
     """
-    parameters = _parameters(vasp, structure, carrier, stage, incar, sites, imposed=occmatrix is not None)
+    parameters = incar_tags(vasp, structure, carrier, stage, incar, sites, imposed=occmatrix is not None)
     inputs = AttributeDict(
         {
             "code": vasp["code"],
@@ -102,7 +102,7 @@ def job_inputs(
     return inputs
 
 
-def _parameters(
+def incar_tags(
     vasp: Mapping,
     structure: orm.StructureData,
     carrier: orm.Dict,
@@ -111,7 +111,8 @@ def _parameters(
     sites: Sequence[int] = (),
     imposed: bool = False,
 ) -> dict:
-    """INCAR of a run, lower case, in the order of the structure's blocks and sites."""
+    """INCAR of the run that `job_inputs` makes, lower case, in the order of the structure's blocks and sites; with
+    `imposed` that of one with an occupation matrix."""
     tags = polaron_incar(
         "omc" if imposed else stage,
         cell_of(structure, vasp["potential"], carrier.get_dict(), _hubbard(vasp)),
@@ -239,5 +240,5 @@ def stage_settings(
     vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict, stage: str, incar: Mapping | None = None
 ) -> str:
     """That hash for the runs of a `stage`, before there is one; raises VaspError as `job_inputs` does."""
-    parameters = _parameters(vasp, structure, carrier, stage, incar)
+    parameters = incar_tags(vasp, structure, carrier, stage, incar)
     return settings_hash(structure, parameters, vasp["potential"], vasp["kpoints"])

@@ -32,6 +32,29 @@ def test_a_dry_run_prints_the_inputs_and_submits_nothing(launch):
     assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
 
 
+def test_a_dry_run_says_what_vasp_will_read_and_what_it_costs(launch):
+    seed = {"temperatures": [600, 900], "runs_per_temperature": 2, "relaxation_steps": 50}
+    dynamics = {"steps": 1000, "segment_steps": 300}
+    options = {"resources": {"num_machines": 2, "num_mpiprocs_per_machine": 8}, "max_wallclock_seconds": 7200}
+    learn = {"max_labels": 30, "max_rounds": 3}
+    overrides = {"seed": seed, "fpmd": dynamics, "learn": learn, "vasp": {"options": options}}
+    result = launch(overrides, "--step-seconds", "36")
+    assert result.exit_code == 0, result.output
+    for stage in ("relaxation with imposed occupations", "dynamics (TEBEG = TEEND = 600, 900 K)", "label, released"):
+        assert f"{stage}" in result.output
+    incar = result.output.split("INCAR  seed, dynamics")[1].split("INCAR")[0]
+    assert "NELECT    = 447.0" in incar and "IBRION    = 0" in incar and "! " in incar
+    assert (
+        "KPOINTS  1 x 1 x 1" in result.output and "OCCMATRIX" in result.output and "O   O, 6 electrons" in result.output
+    )
+    rows = {line[:20].strip(): line[20:].split() for line in result.output.splitlines()}
+    # 36 s on two nodes are 0.02 node-hours; five runs of four segments; two runs for each label
+    assert rows["seed, dynamics"] == ["20", "5000", "100", "80"]
+    assert rows["seed, relaxations"] == ["2", "100", "2", "8"]
+    assert rows["labels (30)"] == ["60", "60", "1.2", "240"]
+    assert rows["training"][0] == rows["exploration"][0] == "3"
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
