@@ -27,7 +27,7 @@ def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
         "pathways": [{key: p[key] for key in ("name", "hops", "verified_labels")} for p in pathways if p["hops"]],
         "unseen_pathways": [p["name"] for p in pathways if not p["hops"]],
         "errors": [_round_errors(row) for row in curve],
-        "mobility": [_mobility(row) for row in _transport(process)],
+        "mobility": [_mobility(row) for row in _transport(process).get("temperatures", [])],
         "convergence": outputs.convergence["iterations"][-1] if "convergence" in outputs else {},
         "pk": process.pk,
         "uuid": process.uuid,
@@ -50,8 +50,8 @@ def write_report(process: WorkflowNode, folder: Path, console: Console, wall_tim
     console.print(f"[bold]report, figures and summary.json in {folder}[/bold]")
 
 
-def markdown(data: dict, transport: list[dict], figures: dict[str, str]) -> str:
-    """The report as Markdown; `figures` maps a caption to a file name."""
+def markdown(data: dict, transport: dict, figures: dict[str, str]) -> str:
+    """The report as Markdown; `transport` is that output, or empty; `figures` maps a caption to a file name."""
     minutes = f", {data['wall_time_s'] / 60:.1f} min" if data["wall_time_s"] else ""
     lines = [
         f"# PolaronDynamicsWorkChain {data['pk']}: {data['state']}{minutes}",
@@ -88,16 +88,19 @@ def markdown(data: dict, transport: list[dict], figures: dict[str, str]) -> str:
         "| T, K | pathway | hops | rate 1/ps (95 %) |",
         "|---:|---|---:|---|",
     ]
-    for row in transport:
+    for row in transport.get("temperatures", []):
         for name, rate in row["rates"].items():
             if rate["count"]:
                 value, low, high = (f"{x:.3g}" for x in (rate["rate_per_ps"], *rate["interval_per_ps"]))
                 temperature = f"{row['temperature_K']:.0f}"
                 lines.append(f"| {temperature} | {name} | {rate['count']} | {value} ({low} to {high}) |")
-    lines += ["", "| T, K | mobility cm²/(V s) | 95 % | hops |", "|---:|---:|---|---:|"]
     lines += [
-        f"| {m['temperature_K']:.0f} | {m['value']:.2e} | {m['low']:.2e} to {m['high']:.2e} | {m['n_hops']} |"
-        for m in data["mobility"]
+        "",
+        "| T, K | mobility cm²/(V s) (95 %) | hops | D, largest over smallest | correlation factor |",
+        "|---:|---|---:|---|---|",
+        *(_mobility_row(row) for row in transport.get("temperatures", [])),
+        "",
+        *_remarks(transport),
     ]
     if figures:
         lines += ["", "## Figures", ""]
@@ -105,8 +108,37 @@ def markdown(data: dict, transport: list[dict], figures: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _transport(process: WorkflowNode) -> list[dict]:
-    return process.outputs.transport["temperatures"] if "transport" in process.outputs else []
+def _mobility_row(row: dict) -> str:
+    m, axes, msd = row["mobility_isotropic_cm2_per_Vs"], row["principal"], row["msd"]
+    mobility = f"{m['value']:.2e} ({m['low']:.2e} to {m['high']:.2e})"
+    ratio, (low, high) = axes["anisotropy"], axes["anisotropy_interval"] or (0, 0)
+    anisotropy = f"{ratio:.3g} ({low:.3g} to {high:.3g})" if ratio else "one axis without diffusion"
+    correlation = "" if isinstance(msd, str) else _interval(msd["correlation_factor"])
+    return f"| {row['temperature_K']:.0f} | {mobility} | {row['n_hops']} | {anisotropy} | {correlation} |"
+
+
+def _remarks(found: dict) -> list[str]:
+    """What belongs to rates and mobilities: how hops were counted, activation energies, classes nobody labelled."""
+    if not found:
+        return []
+    lines = [f"A hop is a stay of at least {found['hops_counted_with']['tau_min_fs']:g} fs. {found['summary']}."]
+    if found["arrhenius"] is None:
+        lines.append(f"Activation energy: {found['arrhenius_missing']}.")
+    else:
+        fits = [found["arrhenius"], found["arrhenius_mobility"]]
+        said = ", ".join(f"{_interval(fit['energy_eV'])} eV from {fit['quantity']}" for fit in fits)
+        lines.append(f"Activation energy: {said}.")
+    if found["unverified_pathways"]:
+        lines.append(f"Seen in production without a verified label: {', '.join(found['unverified_pathways'])}.")
+    return ["\n\n".join(lines)]
+
+
+def _interval(estimate: dict) -> str:
+    return f"{estimate['value']:.3g} ({estimate['low']:.3g} to {estimate['high']:.3g})"
+
+
+def _transport(process: WorkflowNode) -> dict:
+    return process.outputs.transport.get_dict() if "transport" in process.outputs else {}
 
 
 def _mobility(row: dict) -> dict:

@@ -3,15 +3,24 @@
 Numbers mean nothing here; that every stage runs on the outputs of the one before, and that nothing is lost, does.
 """
 
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 from aiida.orm import CalcJobNode
 from aiida.plugins import WorkflowFactory
+from aiida.tools.archive import create_archive
 
 from leopold_model.tracks import read_track
 from leopold_workflows import queries
+from tests.e2e.answers import answers
 from tests.e2e.tiny import TINY
 
 
@@ -109,6 +118,38 @@ def test_provenance_reaches_from_the_mobility_to_every_vasp_run(study):
     assert study.pk in {s.pk for s in queries.studies_with_model(study.outputs.model)}
     names = {c.process_label for c in queries.functions_between(study.outputs.transport)}
     assert {"thin_runs", "merge_frames", "catalogue_of", "transport_of"} <= names
+
+
+@pytest.fixture(scope="module")
+def archive(study, tmp_path_factory):
+    """The study as a file that may be given away."""
+    path = tmp_path_factory.mktemp("archive") / "study.aiida"
+    create_archive([study], filename=path)
+    return path
+
+
+def test_an_archive_answers_the_same_in_another_profile(study, archive, tmp_path):
+    environment = {**os.environ, "AIIDA_PATH": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    (tmp_path / ".aiida").mkdir()
+
+    def call(*command):
+        done = subprocess.run([sys.executable, *map(str, command)], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    verdi = Path(sys.executable).parent / "verdi"
+    call(verdi, "profile", "setup", "core.sqlite_dos", "--non-interactive", "--profile-name=other", "--set-as-default",
+         "--email=other@localhost", "--first-name=A", "--last-name=B", "--institution=C")  # fmt: skip
+    call(verdi, "archive", "import", archive)
+    assert json.loads(call("-m", "tests.e2e.answers", study.uuid).splitlines()[-1]) == answers(study.uuid)
+
+
+def test_no_licensed_file_leaves_with_a_study(archive):
+    with zipfile.ZipFile(archive) as contents:
+        found = {name: contents.read(name) for name in contents.namelist()}
+    # OUTCAR repeats the titles of POTCARs; this line closes the header of every one of them and stands nowhere else
+    assert not [name for name, content in found.items() if b"END of PSCTR" in content]
+    assert any(b"OCCEXT" in content for content in found.values())  # what was looked through holds the inputs
 
 
 def test_a_relaunch_recomputes_nothing(study, builder):

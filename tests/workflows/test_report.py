@@ -145,7 +145,12 @@ def test_report_of_a_finished_study(learned, tmp_path):
     low, high = rate["interval_per_ps"]
     assert f"| 600 | {name} | {rate['count']} | {rate['rate_per_ps']:.3g} ({low:.3g} to {high:.3g}) |" in text
     for m in data["mobility"]:
-        assert f"| {m['temperature_K']:.0f} | {m['value']:.2e} | {m['low']:.2e} to {m['high']:.2e} | " in text
+        assert f"| {m['temperature_K']:.0f} | {m['value']:.2e} ({m['low']:.2e} to {m['high']:.2e}) | " in text
+    fit = learned["transport"]["arrhenius"]["energy_eV"]
+    assert f"Activation energy: {fit['value']:.3g} ({fit['low']:.3g} to {fit['high']:.3g}) eV from ln D" in text
+    assert "A hop is a stay of at least 50 fs." in text
+    unverified = ", ".join(learned["transport"]["unverified_pathways"] or ())
+    assert (f"Seen in production without a verified label: {unverified}." in text) == bool(unverified)
     figures = ("pathways", "learning_curve", "moments", "directions", "rates", "mobility", "hop", "provenance")
     assert all(f"]({name}.png)" in text and (tmp_path / f"{name}.png").is_file() for name in figures)
 
@@ -154,7 +159,7 @@ def test_every_table_row_has_the_cells_of_its_head(learned):
     process = study(**learned)
     data = summary(process)
     width = 0
-    for line in markdown(data, learned["transport"]["temperatures"], {}).splitlines():
+    for line in markdown(data, learned["transport"].get_dict(), {}).splitlines():
         if line.startswith("|"):
             width = width or line.count("|")
             assert line.count("|") == width, line
@@ -183,4 +188,4 @@ def test_production_without_a_hop_is_reported(make_track, host, sites, tmp_path)
     data, text = written(study(602, "too few hops", transport=transport, catalogue=catalogue), tmp_path)
     assert data["mobility"][0]["value"] == 0.0 < data["mobility"][0]["high"] and data["mobility"][0]["n_hops"] == 0
     assert data["pathways"] == [] and len(data["unseen_pathways"]) == len(catalogue.pathways)
-    assert "| 600 | 0.00e+00 |" in text
+    assert "| 600 | 0.00e+00 (" in text and "needs hops at two temperatures" in text
