@@ -9,9 +9,9 @@ import numpy as np
 
 from leopold_model import plots
 from leopold_model.analysis.catalogue import Catalogue
+from leopold_model.analysis.defects import defect_distances, has_defects
 from leopold_model.analysis.populations import (
     DIGITS,
-    defect_distances,
     layer_populations,
     leaving_rates,
     occupancy,
@@ -74,7 +74,7 @@ def of_track(folder: Path, track: TrackFile, catalogue: Catalogue) -> Figures:
     plots.layer_populations(folder / "layers.png", _layers(runs))
     found = {"Carrier time layer by layer": "layers.png"}
     sites = runs[0][1]
-    if len(defect_distances(sites)):
+    if has_defects(sites):
         plots.defect_correlation(folder / "defects.png", _defects(runs, catalogue))
         found["Carrier-defect correlation over the allowed sites"] = "defects.png"
     return found | of_pictures(folder, pictured(track, catalogue))

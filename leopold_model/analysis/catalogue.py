@@ -16,21 +16,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.defects import has_defects
 from leopold_model.analysis.hops import Hop, HopTable, Track, find_hops, is_adiabatic
-from leopold_model.analysis.pathways import PathwaySet, classify, enumerate_pathways, length, longest, resolvable
+from leopold_model.analysis.pathways import (
+    PathwaySet,
+    classify,
+    enumerate_pathways,
+    length,
+    longest,
+    near_defects,
+    resolvable,
+)
 from leopold_model.analysis.rates import Rate, garwood
 from leopold_model.analysis.sites import Host, SiteMap, map_sites
 
 if TYPE_CHECKING:
     from leopold_model.tracks import TrackFile
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
 class ReplicaHops:
     """Hops of one trajectory: `run` names it, `temperature` K, `matrix` (3, 3) the supercell in host lattice vectors,
-    `lattice` (3, 3) the host lattice as simulated (Angstrom), `n_sites` those a carrier could use."""
+    `lattice` (3, 3) the host lattice as simulated (Angstrom), `n_sites` those a carrier could use; `sites` which site
+    each atom is, where the supercell has defects, None in a perfect crystal."""
 
     run: str
     replica: int
@@ -41,6 +51,7 @@ class ReplicaHops:
     lattice: np.ndarray
     n_sites: int
     table: HopTable
+    sites: SiteMap | None = None
 
     @property
     def carrier_time(self) -> float:
@@ -95,22 +106,33 @@ class Catalogue:
         adiabatic = _count(hop for hop in hops if hop.adiabatic)
         ambiguous = _count(hop for hop in hops if hop.ambiguous)
         maps = {r.matrix.tobytes(): _perfect(self.host, r) for r in self.replicas}.values()
+        near = self._near_defects
         return tuple(
             PathwayCount(
-                name=p.name,
+                name=name,
                 distance=p.distance,
                 direction=p.direction,
                 multiplicity=p.multiplicity,
-                hops=counts[p.name],
-                relayed=relayed[p.name],
-                back=back[p.name],
-                adiabatic=adiabatic[p.name],
-                ambiguous=ambiguous[p.name],
+                hops=counts[name],
+                relayed=relayed[name],
+                back=back[name],
+                adiabatic=adiabatic[name],
+                ambiguous=ambiguous[name],
                 resolvable=max((resolvable(p, m) for m in maps), default=0.0),
             )
             for p in self.classes
-            if p.distance <= self.cutoff or counts[p.name]
+            for name in (p.name, *sorted(near.get(p.name, ())))
+            if p.distance <= self.cutoff or counts[name]
         )
+
+    @cached_property
+    def _near_defects(self) -> dict[str, set[str]]:
+        """Class -> its names near the defects of any replica."""
+        names: dict[str, set[str]] = {}
+        for sites in {_arrangement(r.sites): r.sites for r in self.replicas if r.sites is not None}.values():
+            for name, found in near_defects(sites, self.classes).items():
+                names.setdefault(name, set()).update(found)
+        return names
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -219,14 +241,15 @@ class Catalogue:
             raise AnalysisError("not a pathway catalogue: expected the JSON of Catalogue.to_dict")
         if data["version"] > FORMAT_VERSION:
             raise AnalysisError(f"catalogue format {data['version']} is newer than {FORMAT_VERSION}: update leopold")
+        host = Host.from_dict(data["host"])
         return cls(
-            host=Host.from_dict(data["host"]),
+            host=host,
             carrier=data["carrier"],
             cutoff=data["cutoff"],
             tau_min=data["tau_min"],
             core=data["core"],
             return_time=data["return_time"],
-            replicas=tuple(_replica_from(r, data["core"]) for r in data["replicas"]),
+            replicas=tuple(_replica_from(r, data["core"], host) for r in data["replicas"]),
         )
 
 
@@ -281,6 +304,7 @@ def build_catalogue(
                 lattice=site_map.lattice,
                 n_sites=len(site_map.carrier_atoms),
                 table=replace(found, hops=classify(found.hops, site_map, classes)),
+                sites=site_map if has_defects(site_map) else None,
             )
             for track, r, site_map, found in replicas
         ),
@@ -323,21 +347,45 @@ def _replica_dict(r: ReplicaHops) -> dict:
     table = asdict(r.table)
     table["counts"] = {f"{tau:g}": n for tau, n in r.table.counts.items()}
     plain = {k: getattr(r, k) for k in ("run", "replica", "temperature", "seed", "n_carriers", "n_sites")}
-    return {**plain, "matrix": r.matrix.tolist(), "lattice": r.lattice.tolist(), "table": table}
+    sites = {} if r.sites is None else {"sites": _sites_dict(r.sites)}
+    return {**plain, "matrix": r.matrix.tolist(), "lattice": r.lattice.tolist(), "table": table, **sites}
 
 
-def _replica_from(data: dict, core: float) -> ReplicaHops:
+def _sites_dict(sites: SiteMap) -> dict:
+    return {
+        "sublattice": sites.sublattice.tolist(),
+        "cell": sites.cell.tolist(),
+        "substitutions": list(sites.substitutions),
+        "vacancies": [] if sites.vacancies is None else sites.vacancies.tolist(),
+    }
+
+
+def _sites_from(data: dict, host: Host, matrix: np.ndarray, lattice: np.ndarray) -> SiteMap:
+    """Inverse of `_sites_dict`; where the atoms stood beside their sites is not kept."""
+    cell = np.array(data["cell"], dtype=int).reshape(-1, 3)
+    return SiteMap(
+        host, matrix, lattice, np.array(data["sublattice"], dtype=int), cell, np.zeros(cell.shape),
+        tuple(data["substitutions"]), np.array(data["vacancies"]).reshape(-1, 3),
+    )  # fmt: skip
+
+
+def _arrangement(sites: SiteMap) -> tuple:
+    """Equal for supercells with the same defects on the same sites."""
+    vacancies = b"" if sites.vacancies is None else np.round(sites.vacancies, 6).tobytes()
+    parts = (sites.matrix, sites.sublattice, sites.cell)
+    return (*(part.tobytes() for part in parts), sites.substitutions, vacancies)
+
+
+def _replica_from(data: dict, core: float, host: Host) -> ReplicaHops:
     table = dict(data["table"])
     table["counts"] = {float(tau): n for tau, n in table["counts"].items()}
     table["hops"] = tuple(_hop_from(hop, core) for hop in table["hops"])
     for name in ("first_sites", "last_sites"):
         table[name] = tuple(table[name])
-    values = {
-        **data,
-        "matrix": np.array(data["matrix"]),
-        "lattice": np.array(data["lattice"]),
-        "table": HopTable(**table),
-    }
+    matrix, lattice = np.array(data["matrix"]), np.array(data["lattice"])
+    values = {**data, "matrix": matrix, "lattice": lattice, "table": HopTable(**table)}
+    if "sites" in data:
+        values["sites"] = _sites_from(data["sites"], host, matrix, lattice)
     return ReplicaHops(**values)
 
 

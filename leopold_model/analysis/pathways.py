@@ -5,7 +5,8 @@ A hop is (s_i, s_j, R): from sublattice s_i in cell 0 to s_j in cell R. Its clas
 simulated supercell, whose shape would split classes, nor of a structure that holds a carrier.
 
 A class is named after the distance, the direction in conventional axes and the number of such hops from one site,
-like `O-O 2.96 A <110> x12` or `Ti-Ti 2.96 A [001] x2`; classes whose names would agree get a trailing letter.
+like `O-O 2.96 A <110> x12` or `Ti-Ti 2.96 A [001] x2`; classes whose names would agree get a trailing letter. Near
+defects the shells of both ends are part of it (see `defects.with_shells`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.defects import SHELLS, defect_shells, has_defects, with_shells
 from leopold_model.analysis.hops import Hop
 from leopold_model.analysis.sites import TIE, Host, SiteMap
 
@@ -106,13 +108,15 @@ def classify(hops: Iterable[Hop], site_map: SiteMap, pathways: PathwaySet, seed:
     A hop that crossed the cores of sites on its way, every leg shorter than the whole, is a relay of its legs and no
     pathway of its own. A hop beyond the cutoff of `pathways` raises: enumerate further (`longest`). Of equally short
     images one is drawn with `seed`, so that a walk is not folded into a standing one; a back-hop returns the way it
-    came.
+    came. In a cell with defects the shells of both ends are part of a class, so that a hop near a dopant is no new one
+    for ever.
     """
     rng = np.random.default_rng(seed)
+    shells = defect_shells(site_map) if has_defects(site_map) else None
     last: dict[int, Hop] = {}
     classified = []
     for hop in hops:
-        last[hop.carrier] = hop = _classified(hop, site_map, pathways, rng, last.get(hop.carrier))
+        last[hop.carrier] = hop = _classified(hop, site_map, pathways, shells, rng, last.get(hop.carrier))
         classified.append(hop)
     return tuple(classified)
 
@@ -146,25 +150,6 @@ def resolvable(pathway: Pathway, site_map: SiteMap) -> float:
         back_to_start = s_i == s_j and lengths.min() < TIE
         seen += bool(not back_to_start and own < lengths.min() + TIE)
     return seen / len(pathway.members)
-
-
-def defect_shells(site_map: SiteMap, defects: Iterable[int], n_shells: int = 3) -> np.ndarray:
-    """Shell (n_atoms,) of every atom around its nearest defect atom by ideal distance: 0 on the defect, 1 the nearest
-    sites, ..., and `n_shells` + 1 for everything farther."""
-    defects = list(defects)
-    distances = np.array([min(site_map.distance(i, d) for d in defects) for i in range(len(site_map.sublattice))])
-    levels = np.unique(np.round(distances, 2))
-    shell = np.searchsorted(levels, np.round(distances, 2))
-    return np.minimum(shell, n_shells + 1)
-
-
-def with_shells(hops: Iterable[Hop], shells: np.ndarray) -> tuple[Hop, ...]:
-    """Classified hops renamed class x shell of both ends, like `Ti-Ti 2.96 A [001] x2 @1-2` (a class holds both
-    directions, so the nearer shell is printed first)."""
-    return tuple(
-        replace(hop, pathway=f"{hop.pathway} @{min(shells[hop.i], shells[hop.j])}-{max(shells[hop.i], shells[hop.j])}")
-        for hop in hops
-    )
 
 
 # ------------------------------------------------------------------------------------------------- group machinery
@@ -257,8 +242,9 @@ def _distinct(pathways: list[Pathway]) -> list[Pathway]:
     return [replace(p, name=f"{p.name} {next(letters[p.name])}") if p.name in letters else p for p in pathways]
 
 
-def _classified(hop: Hop, site_map: SiteMap, pathways: PathwaySet, rng, previous: Hop | None) -> Hop:
-    choices = [_keys(a, b, site_map, pathways) for a, b in pairwise(_path(hop, site_map))]
+def _classified(hop: Hop, site_map: SiteMap, pathways: PathwaySet, shells, rng, previous: Hop | None) -> Hop:
+    path = _path(hop, site_map)
+    choices = [_keys(a, b, site_map, pathways) for a, b in pairwise(path)]
     if previous is not None and hop.back and len(choices) == len(previous.legs):  # it returns the way it came
         legs = [(b, a, *(-x for x in r)) for a, b, *r in reversed(previous.legs)]
         if any(leg not in keys for leg, keys in zip(legs, choices, strict=True)):
@@ -267,13 +253,31 @@ def _classified(hop: Hop, site_map: SiteMap, pathways: PathwaySet, rng, previous
         legs = [keys[rng.integers(len(keys))] for keys in choices]
     basis = site_map.host.basis
     vector = sum((basis[b] - basis[a] + np.array(r)) @ site_map.lattice for a, b, *r in legs)
+    names = [pathways.by_key[leg].name for leg in legs]
+    if shells is not None:
+        names = [with_shells(name, shells[a], shells[b]) for name, (a, b) in zip(names, pairwise(path), strict=True)]
     return replace(
         hop,
-        pathway=" + ".join(pathways.by_key[leg].name for leg in legs),
+        pathway=" + ".join(names),
         legs=tuple(legs),
         vector=tuple(float(x) for x in vector),
         ambiguous=any(len(keys) > 1 for keys in choices),
     )
+
+
+def near_defects(site_map: SiteMap, pathways: PathwaySet) -> dict[str, tuple[str, ...]]:
+    """Class -> its names near defects, of all hops that the supercell has between its carrier sites."""
+    names: dict[str, set[str]] = {}
+    if has_defects(site_map):
+        shells = defect_shells(site_map)
+        near = [i for i in site_map.carrier_atoms if shells[i] <= SHELLS]
+        for i, j in ((i, j) for i in near for j in site_map.carrier_atoms if i != j):
+            for r in site_map.shortest(i, j):
+                key = (int(site_map.sublattice[i]), int(site_map.sublattice[j]), *map(int, r))
+                if key in pathways.by_key:
+                    name = pathways.by_key[key].name
+                    names.setdefault(name, set()).add(with_shells(name, shells[i], shells[j]))
+    return {name: tuple(sorted(found)) for name, found in names.items()}
 
 
 def _path(hop: Hop, site_map: SiteMap) -> list[int]:

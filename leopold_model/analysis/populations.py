@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase.geometry import find_mic
 
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.hops import HopTable
@@ -44,17 +43,6 @@ class Shells:
     @property
     def g_error(self) -> np.ndarray:
         return self.error / self.random
-
-
-def defect_distances(sites: SiteMap) -> np.ndarray:
-    """Shortest distances (d, n), Angstrom, of the ideal sites of all atoms from every defect: atoms of another element
-    than the host's, and vacancies."""
-    cell = sites.matrix @ sites.lattice
-    vacancies = np.zeros((0, 3)) if sites.vacancies is None else sites.vacancies @ cell
-    defects = np.concatenate([sites.positions[list(sites.substitutions)], vacancies])
-    return np.array([find_mic(sites.positions - defect, cell)[1] for defect in defects]).reshape(
-        -1, len(sites.positions)
-    )
 
 
 def pair_correlation(occupancies: np.ndarray, distances: np.ndarray, allowed: np.ndarray) -> Shells:

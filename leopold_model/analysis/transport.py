@@ -17,6 +17,7 @@ import numpy as np
 
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.catalogue import Catalogue
+from leopold_model.analysis.defects import without_shells
 from leopold_model.analysis.msd import Estimate, MSDResult, Walk, short_lag_diffusion
 from leopold_model.analysis.pathways import PathwaySet
 from leopold_model.analysis.rates import Rate
@@ -166,7 +167,7 @@ def jump_rates(catalogue: Catalogue, temperature: float) -> dict[Jump, tuple[int
             last_time, kind = 0.0, None
             for hop in (h for h in r.table.hops if h.carrier == carrier):
                 for leg, name in zip(hop.legs, hop.pathway.split(" + "), strict=True):
-                    counts[name, classes.site_kinds[leg[0]]] += 1
+                    counts[without_shells(name), classes.site_kinds[leg[0]]] += 1
                 kind = classes.site_kinds[hop.legs[0][0]]
                 spent[kind] += hop.time - last_time
                 last_time, kind = hop.time, classes.site_kinds[hop.legs[-1][1]]

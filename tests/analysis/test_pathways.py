@@ -7,11 +7,9 @@ from ase.neighborlist import neighbor_list
 from leopold_model.analysis.hops import Hop
 from leopold_model.analysis.pathways import (
     classify,
-    defect_shells,
     enumerate_pathways,
     longest,
     resolvable,
-    with_shells,
 )
 
 from .crystals import host, mgo, nio_af2, rutile, site_map
@@ -155,21 +153,3 @@ def test_ambiguous_image_is_drawn_and_back_hops_return():
     steps = np.array([hop.vector for hop in classified])
     assert np.allclose(steps[0::2] + steps[1::2], 0), "a back-hop returns the way it came"
     assert len({tuple(v) for v in np.round(steps[0::2], 6)}) == 2, "both images occur"
-
-
-def test_defect_shells_extend_the_class_name():
-    atoms = rutile((2, 2, 4))
-    h = host(atoms, "Ti")
-    oxygen = np.flatnonzero(atoms.numbers == 8)
-    atoms.numbers[oxygen[0]] = 9
-    sites = site_map(atoms, h)
-    shells = defect_shells(sites, sites.substitutions)
-    nearest = [i for i in np.flatnonzero(atoms.numbers == 22) if shells[i] == 1]
-    assert len(nearest) == 2 or len(nearest) == 1
-    assert shells.max() == 4
-    hop = _hop(
-        nearest[0],
-        next(j for j in np.flatnonzero(atoms.numbers == 22) if abs(sites.distance(nearest[0], j) - 2.959) < 0.01),
-    )
-    (named,) = with_shells(classify([hop], sites, enumerate_pathways(h, 4.0)), shells)
-    assert named.pathway.startswith("Ti-Ti 2.96 A [001] x2 @1-")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.defects import defect_distances
 from leopold_model.analysis.hops import find_hops
 from leopold_model.analysis.populations import (
-    defect_distances,
     layer_populations,
     layers_of,
     leaving_rates,
