@@ -12,7 +12,9 @@ from rich.live import Live
 
 from leopold_workflows.cli import embedded, options
 
-SYSTEMS = {"mgo": "MgO + hole", "tio2": "rutile TiO2 + electron"}
+SYSTEMS = {"mgo": "MgO + hole", "tio2": "rutile TiO2 + electron", "tio2_f": "F-doped rutile TiO2 + its electron"}
+# beside the protocol: several arrangements of the dopant share what one crystal has of dynamics
+OVERRIDES: dict[str, dict] = {"tio2_f": {"fpmd": {"steps": 1000}}}
 REFRESH_SECONDS = 2.0
 
 
@@ -23,7 +25,7 @@ REFRESH_SECONDS = 2.0
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Daemon workers.")
 @options.overrides
 def demo(system: str, protocol: str, folder: Path, workers: int, overrides: dict | None) -> None:
-    """Run SYSTEM (mgo or tio2) end to end against the VASP stand-in. Ctrl-C stops; the same command goes on."""
+    """Run SYSTEM (mgo, tio2 or tio2_f) end to end against the VASP stand-in. Ctrl-C stops; the same command goes on."""
     console = Console()
     out = folder / system
     out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,11 @@ def _load_or_submit(system: str, protocol: str, overrides: dict | None, out: Pat
     vasp, leopold = embedded.codes()
     try:
         builder = WorkflowFactory("leopold.dynamics").get_builder_from_protocol(
-            code_vasp=vasp, code_leopold=leopold, material=system, protocol=protocol, overrides=overrides
+            code_vasp=vasp,
+            code_leopold=leopold,
+            material=system,
+            protocol=protocol,
+            overrides=OVERRIDES.get(system, {}) | (overrides or {}),
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from None

@@ -111,6 +111,7 @@ def dynamics(
             overrides=overrides,
             structure=None if structure is None else _structure(structure),
             frames=given.get("frames"),
+            configurations=given.get("configurations"),
         )
         for name, node in given.items():
             builder[name] = node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ from aiida.common.exceptions import NotExistent
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.protocols import FOLDER, ProtocolError, material, merge, protocol
-from leopold_workflows.vasp import adapter, standin_potcar
+from leopold_workflows.vasp import adapter, doping, standin_potcar
 
 STANDIN = "leopold-vasp-standin"
 
@@ -43,6 +45,14 @@ class Study:
         }
 
     @property
+    def arrangements(self) -> FrameSetData | None:
+        """Starts of a doped study (see `doping.arrangements`); None where the material has no defect."""
+        if not self.material["defect"]:
+            return None
+        count = self.protocol("seed")["arrangements"]
+        return doping.arrangements(self.structure.get_ase(), self.material["defect"], self.carrier.get_dict(), count)
+
+    @property
     def sites(self) -> list[int]:
         """Default carrier sites: the first n atoms that can take one."""
         species = set(self.carrier["species"])
@@ -59,8 +69,10 @@ def study(
     overrides: dict | None = None,
     potential_family: str | None = None,
     options: dict | None = None,
+    also: Iterable[str] = (),
 ) -> Study:
-    """The study of `material_name` with `code`.
+    """The study of `material_name` with `code`. `also` are elements that some of its structures have beside the
+    host's; that of the material's `defect` is among them anyway.
 
     `structure` replaces the material's own supercell (sites sorted by kind). `overrides` has one mapping per
     protocol name ('vasp', 'seed', 'fpmd', 'label' ...) and one for 'material'. Without `potential_family` the
@@ -83,10 +95,12 @@ def study(
         potential_family = standin_potcar.install()
     kpoints = orm.KpointsData()
     kpoints.set_kpoints_mesh(common["kpoints"])
-    used = set(adapter.kinds(structure))
+    own = adapter.kinds(structure)
+    others = {*also, *([recipe["defect"]["by"]] if recipe["defect"] else [])} - {*own, None}
+    used = {*own, *others}
     vasp = {
         "code": code,
-        "potential": adapter.potentials(adapter.kinds(structure), potential_family, recipe["potentials"]),
+        "potential": adapter.potentials([*own, *sorted(others)], potential_family, recipe["potentials"]),
         "kpoints": kpoints,
         "parameters": orm.Dict(common["incar"]),
         "hubbard": orm.Dict({kind: u for kind, u in recipe["hubbard"].items() if kind in used}),
@@ -96,6 +110,11 @@ def study(
     charges = {k: q for k, q in recipe["carrier"]["formal_charges"].items() if k in used | {recipe["substitute"]}}
     carrier = orm.Dict({**recipe["carrier"], "formal_charges": charges})
     return Study(recipe, level, overrides, structure, carrier, vasp, potential_family)
+
+
+def elements_of(*sets: FrameSetData | None) -> set[str]:
+    """The elements in all `sets` that are given."""
+    return {element for frames in sets if frames is not None for element in frames.base.attributes.get("elements")}
 
 
 def _reducer(label: str, vasp: orm.AbstractCode) -> orm.AbstractCode:
@@ -122,6 +141,7 @@ def _check_species(recipe: dict) -> None:
         ("carrier.formal_charges", recipe["carrier"]["formal_charges"]),
         ("lattice.basis", recipe["lattice"]["basis"]),
         ("substitute", [recipe["substitute"]] if recipe["substitute"] else []),
+        ("defect", [name for name in recipe["defect"].values() if name] if recipe["defect"] else []),
     ):
         for key in names:
             if key not in atomic_numbers or key == "X":

@@ -6,13 +6,11 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-import numpy as np
 from aiida import orm
 from parsevasp.constants import incar_tags
 
 from leopold_model.vasp.incar import conflicts, polaron_incar
 from leopold_model.vasp.occmatrix import omc_matrices
-from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter
 
 # tags of the occupation-matrix patch and of newer VASP versions that aiida-vasp's list has not
@@ -87,24 +85,12 @@ def impose_faults(vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict
     return None
 
 
-def frame_faults(frames: FrameSetData, host: orm.StructureData, settings: str) -> str | None:
-    """Why labels made in the cell of `host` with `settings`, a hash, cannot join `frames`; None when they can."""
-    first = next(iter(frames.get_frames()), None)
-    if first is None:
-        return "no frame: give at least one with labels"
-    crystal = host.get_ase()
-    if not np.array_equal(first.numbers, crystal.numbers):
-        return (
-            f"{frames.base.attributes.get('formula')}, but the host is {crystal.get_chemical_formula()} (or its atoms "
-            "come in another order): give as host the perfect crystal in the supercell of the frames"
-        )
-    if np.abs(first.cell - crystal.cell.array).max() > 1e-3:
-        lengths = [", ".join(f"{x:.4f}" for x in np.linalg.norm(cell, axis=1)) for cell in (first.cell, crystal.cell)]
-        return f"cell of {lengths[0]} A, but the host has {lengths[1]} A: give as host the crystal in the frames' cell"
-    for found in frames.base.attributes.get("settings"):
-        if found != settings:
+def level_fault(found: Iterable[str], settings: str) -> str | None:
+    """Why labels made with `settings`, a hash, cannot join frames that have those `found`; None when they can."""
+    for hash_ in sorted(found):
+        if hash_ != settings:
             return (
-                f"level of theory {found or 'unknown'}, but labels will have {settings}: a model of both would learn "
+                f"level of theory {hash_ or 'unknown'}, but labels will have {settings}: a model of both would learn "
                 "the difference as physics. Give this study the U, POTCARs, k-points, ENCUT and precision of the "
                 f"frames; or, if you know that they are the same, import the frames with --settings {settings}"
             )
@@ -174,6 +160,14 @@ def _carrier(carrier: Mapping, structure: orm.StructureData) -> Iterator[str]:
     species = carrier.get("species") or []
     if not isinstance(species, list) or not set(species) & symbols:
         yield f"carrier: species = {species!r}; list those that can take it, of the cell's {sorted(symbols)}"
+        return
+    n_sites = sum(site.kind_name in species for site in structure.sites)
+    if isinstance(carrier.get("n"), int) and carrier["n"] > n_sites:
+        yield f"carrier: n = {carrier['n']}, but the cell has {n_sites} atoms of {', '.join(species)}: give fewer"
+    charges = carrier.get("formal_charges") or {}
+    if charges and symbols - set(charges):
+        missing = ", ".join(sorted(symbols - set(charges)))
+        yield f"carrier: formal_charges has none of {missing}: without it the electrons of the cell cannot be counted"
 
 
 def _velocities(node: orm.ArrayData, structure: orm.StructureData) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_
@@ -10,9 +9,9 @@ from aiida.engine import ToContext, WorkChain, if_
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
-from leopold_workflows.vasp import adapter
+from leopold_workflows.vasp import adapter, doping
 from leopold_workflows.workchains.label import check_template, label_faults, label_settings
-from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs, mixed_settings
+from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs, mixed_frames
 from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
 from leopold_workflows.workchains.seed_configurations import OWN, SeedConfigurationsWorkChain, configurations_faults
 from leopold_workflows.workchains.transport import TransportWorkChain, transport_inputs
@@ -117,14 +116,18 @@ class PolaronDynamicsWorkChain(WorkChain):
         potential_family=None,
         options=None,
         frames=None,
+        configurations=None,
     ):
         """A builder for the whole study of a `material`; without a seed where `frames` are given.
+
+        The seed is one run from each of `configurations`; of a material with a `defect` these are, where they are not
+        given, inequivalent arrangements of the carriers around it, `arrangements` of the protocol `seed`.
 
         `overrides` has one mapping per protocol name ('seed', 'fpmd', 'label', 'train', 'explore', 'learn',
         'transport', 'vasp') and one for 'material'; `structure` replaces the material's supercell; `options`
         are the scheduler options of the VASP jobs (those of the others stand in their protocols).
         """
-        from leopold_workflows.vasp.study import study
+        from leopold_workflows.vasp.study import elements_of, study
 
         shared = study(
             code_vasp,
@@ -134,13 +137,17 @@ class PolaronDynamicsWorkChain(WorkChain):
             overrides=overrides,
             potential_family=potential_family,
             options=options,
+            also=elements_of(frames, configurations),
         )
         builder = cls.get_builder()
         builder.host = shared.structure
         if frames is None:
             builder.seed = {name: value for name, value in seed_inputs(shared).items() if name != "structure"}
+            configurations = configurations or shared.arrangements
         else:
             builder.frames = frames
+        if configurations is not None:
+            builder.configurations = configurations
         builder.learn = learn_inputs(shared, code_leopold)
         builder.transport = transport_inputs(shared.protocol("transport"), shared.material, code_leopold)
         return builder
@@ -275,26 +282,26 @@ def _seed_faults(inputs) -> str | None:
     if "configurations" not in inputs:
         message = seed_faults(inputs["seed"], inputs["host"])
         return _prefixed("seed", message) if message else None
-    host = inputs["host"].get_ase()
-    cell = host.cell.array
-    for frame in inputs["configurations"].get_frames():
-        if "learn" in inputs and not np.array_equal(frame.numbers, host.numbers):
-            formula = frame.to_atoms().get_chemical_formula()
-            return (
-                f"configurations: {frame.run or frame.id} is {formula}, but the host {host.get_chemical_formula()}: a "
-                "study learns one composition; defective cells are seeded by leopold.seed.configurations"
-            )
-        if np.abs(frame.cell - cell).max() > 1e-3:
-            return f"configurations: {frame.run or frame.id} has another cell than the host; give all that supercell"
+    given = inputs["configurations"]
+    message = doping.arrangement_faults(given, inputs["host"], inputs["seed"]["carrier"])
+    if not message and "learn" in inputs:
+        message = doping.start_faults(given)
+    if message:
+        return f"configurations: {message}"
     return configurations_faults({**inputs["seed"], "configurations": inputs["configurations"]})
 
 
 def _mixed_settings(inputs) -> str | None:
     """Why the labels of learning could not join the frames it begins with; None if they can."""
     label, host = inputs["learn"]["label"], inputs["host"]
-    message = mixed_settings(label, host, {name: inputs[name] for name in ("frames", "test") if name in inputs})
+    message = mixed_frames(label, host, {name: inputs[name] for name in ("frames", "test") if name in inputs})
     if message or "frames" in inputs:
         return message
+    if "configurations" in inputs:
+        host = orm.StructureData(ase=inputs["configurations"].get_frames()[0].to_atoms())
+        message = label_faults(label, host)
+        if message:
+            return _prefixed("learn.label", message)
     seed, wanted = inputs["seed"], label_settings(label, host)
     made = adapter.stage_settings(seed["vasp"], host, seed["carrier"], "md", seed["dynamics_incar"].get_dict())
     if made != wanted:

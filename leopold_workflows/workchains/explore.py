@@ -17,6 +17,7 @@ from leopold_workflows.data.track import TrackData
 from leopold_workflows.protocols import material as load_material
 from leopold_workflows.protocols import protocol as load_protocol
 from leopold_workflows.settings import HopSettings, checked_by
+from leopold_workflows.vasp.doping import start_faults
 from leopold_workflows.workchains.md import MDBaseWorkChain
 
 UNSTABLE = (504, 510)  # a guard of the dynamics stopped some replicas; what they did before is data
@@ -140,5 +141,9 @@ def validate_inputs(inputs, _) -> str | None:
     if "model" in inputs and "frames" in inputs:
         if inputs["frames"].base.attributes.get("n_carriers") == 0:
             return "frames: no carrier_sites: dynamics must know where the carrier begins"
+        sites = (inputs["host"], inputs["hops"]["species"]) if {"host", "hops"} <= set(inputs) else ()
+        message = start_faults(inputs["frames"], *sites)
+        if message:
+            return f"frames: {message}"
         return species_message(inputs["model"], inputs["frames"])
     return None

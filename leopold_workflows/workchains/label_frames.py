@@ -8,7 +8,7 @@ from aiida.engine import WorkChain, while_
 from leopold_workflows.calculations.functions import merge_frames
 from leopold_workflows.calculations.functions_vasp import gather_outcomes
 from leopold_workflows.data.frames import FrameSetData
-from leopold_workflows.vasp.study import study
+from leopold_workflows.vasp.study import elements_of, study
 from leopold_workflows.workchains.label import LabelWorkChain, label_faults, label_inputs
 
 
@@ -57,7 +57,7 @@ class LabelFramesWorkChain(WorkChain):
         structure = orm.StructureData(ase=frames.get_frames()[0].to_atoms())
         shared = study(
             code, material_name=material, structure=structure, level=protocol, overrides=overrides,
-            potential_family=potential_family, options=options,
+            potential_family=potential_family, options=options, also=elements_of(frames),
         )  # fmt: skip
         builder = cls.get_builder()
         for name, value in label_frames_inputs(shared).items():

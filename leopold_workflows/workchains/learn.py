@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_, while_
@@ -20,7 +21,8 @@ from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.queries import node_hours
 from leopold_workflows.settings import LearnSettings, checked_by
-from leopold_workflows.vasp.validation import frame_faults
+from leopold_workflows.vasp.doping import arrangement_faults, compositions, start_faults
+from leopold_workflows.vasp.validation import level_fault
 from leopold_workflows.workchains.explore import ExploreWorkChain, explore_inputs
 from leopold_workflows.workchains.label import label_faults, label_settings
 from leopold_workflows.workchains.label_frames import LabelFramesWorkChain, label_frames_inputs
@@ -151,11 +153,11 @@ class LearnWorkChain(WorkChain):
     ):  # fmt: skip
         """A builder that learns from `frames`. `overrides` has one mapping per protocol name ('learn',
         'train', ...)."""
-        from leopold_workflows.vasp.study import study
+        from leopold_workflows.vasp.study import elements_of, study
 
         shared = study(
             code_vasp, material_name=material, level=protocol, overrides=overrides, potential_family=potential_family,
-            options=options,
+            options=options, also=elements_of(frames),
         )  # fmt: skip
         builder = cls.get_builder()
         for name, value in learn_inputs(shared, code_leopold).items():
@@ -438,17 +440,38 @@ def validate_inputs(inputs, _) -> str | None:
             message = species_message(inputs["model"], inputs["frames"])
             if message:
                 return message
+        starts = "starts" if "starts" in inputs else "frames"
+        message = start_faults(inputs[starts])
+        if message:
+            return f"{starts}: {message}"
     if "frames" in inputs and "host" in inputs and "label" in inputs:
         message = label_faults(inputs["label"], inputs["host"])
         if message:
             return f"label: {message}"
         given = {name: inputs[name] for name in ("frames", "test", "holdout") if name in inputs}
-        return mixed_settings(inputs["label"], inputs["host"], given)
+        return mixed_frames(inputs["label"], inputs["host"], given)
     return None
 
 
-def mixed_settings(label, host: orm.StructureData, given: Mapping[str, FrameSetData]) -> str | None:
-    """Why labels made of `label` (after `label_faults`) could not join the frames `given`; None if they can."""
-    wanted = label_settings(label, host)
-    faults = ((name, frame_faults(frames, host, wanted)) for name, frames in given.items())
-    return next((f"{name}: {message}" for name, message in faults if message), None)
+def mixed_frames(label, host: orm.StructureData, given: Mapping[str, FrameSetData]) -> str | None:
+    """Why the frames `given` and labels made of `label` (after `label_faults`) could not be learned from together;
+    None if they can: all are the `host` with substitutions and vacancies, at one level of theory."""
+    for name, frames in given.items():
+        message = arrangement_faults(frames, host, label["carrier"]) or _level_fault(label, frames)
+        if message:
+            return f"{name}: {message}"
+    return None
+
+
+def _level_fault(label, frames: FrameSetData) -> str | None:
+    """The level of theory of a label depends on the elements that are there, through their POTCARs and U."""
+    found = frames.get_frames()
+    for first in compositions(frames):
+        structure = orm.StructureData(ase=first.to_atoms())
+        message = label_faults(label, structure)
+        if not message:
+            settings = {f.settings for f in found if np.array_equal(f.numbers, first.numbers)}
+            message = level_fault(settings, label_settings(label, structure))
+        if message:
+            return message
+    return None

@@ -10,7 +10,7 @@ from aiida.engine import WorkChain, while_
 from leopold_workflows.calculations.functions import merge_frames
 from leopold_workflows.calculations.functions_vasp import structure_of
 from leopold_workflows.data.frames import FrameSetData
-from leopold_workflows.vasp.study import study
+from leopold_workflows.vasp.study import elements_of, study
 from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
 
 # inputs of a seed that every configuration brings itself
@@ -70,6 +70,7 @@ class SeedConfigurationsWorkChain(WorkChain):
         shared = study(
             code, material_name=material, structure=orm.StructureData(ase=frames[0].to_atoms()), level=protocol,
             overrides=overrides, potential_family=potential_family, options=options,
+            also=elements_of(configurations),
         )  # fmt: skip
         builder = cls.get_builder()
         for name, value in seed_inputs(shared).items():
