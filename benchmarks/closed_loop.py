@@ -33,7 +33,7 @@ from leopold_model.standin.engine import Engine
 from leopold_model.standin.occupations import onsite
 from leopold_model.tracks import ReplicaTrack, TrackFile, read_track, write_track
 
-SYSTEMS = {"mgo": ((2, 2, 2), "O"), "tio2": ((2, 2, 4), "Ti")}
+SYSTEMS = {"mgo": ((2, 2, 2), "O"), "tio2": ((2, 2, 4), "Ti"), "tio2_f": ((2, 2, 4), "Ti")}
 TRACKED = 6
 FRICTION = 0.002  # 1/fs, both sides
 EQUILIBRATION = 1000  # steps, both sides
@@ -42,7 +42,11 @@ EQUILIBRATION = 1000  # steps, both sides
 def cell_of(system: str):
     """The ideal supercell, the sublattice of the carrier, and the atom it starts on."""
     repeat, sublattice = SYSTEMS[system]
-    atoms = ideal_cell(system, repeat)
+    atoms = ideal_cell(system.removesuffix("_f"), repeat)
+    if system.endswith("_f"):  # F on the first oxygen, its block last
+        site = atoms.symbols.search("O")[0]
+        atoms.symbols[site] = "F"
+        atoms = atoms[[*(k for k in range(len(atoms)) if k != site), site]]
     return atoms, sublattice, next(a.index for a in atoms if a.symbol == sublattice)
 
 
@@ -102,7 +106,7 @@ def learned(model: Path, system: str, temperatures, replicas: int, steps: int, s
 
 def compare(reference_tracks: TrackFile, learned_tracks: TrackFile, system: str, tau_min: float, seed: int) -> dict:
     """What `leopold transport` says of both, and the rates per pathway and temperature beside each other."""
-    atoms, sublattice, _ = cell_of(system)
+    atoms, sublattice, _ = cell_of(system.removesuffix("_f"))
     host = host_from_structure(atoms.numbers, atoms.positions, atoms.cell.array, sublattice=sublattice)
     found = {}
     for who, tracks in (("reference", reference_tracks), ("learned", learned_tracks)):

@@ -55,6 +55,9 @@ def of_transport(folder: Path, summary: Mapping) -> Figures:
     if any(isinstance(row["msd"], Mapping) for row in rows):
         plots.diffusion_plateau(folder / "diffusion_lag.png", rows)
         found["Diffusion coefficient against lag"] = "diffusion_lag.png"
+    if summary.get("around_defects"):
+        plots.around_defects(folder / "around_defects.png", summary["around_defects"])
+        found["Carrier time by distance from the defects"] = "around_defects.png"
     return found
 
 

@@ -65,6 +65,10 @@ class TransportSettings(_Settings):
     n_bootstrap: int = Field(1000, ge=50, description="samples behind every interval")
     min_hops: int = Field(10, ge=1, description="committed hops to reach at every temperature, else exit 602")
     max_steps: int = Field(1, ge=1, description="steps per replica beyond which no instalment is added, budget")
+    rows: tuple[int, int, int] | None = Field(
+        None, description="[uvw]: populations of rows of sites by their distance from defects; conventional axes"
+    )
+    planes: tuple[int, int, int] | None = Field(None, description="(hkl): the same of planes of sites")
 
 
 def checked_by(schema: type[BaseModel], where: str) -> Callable:

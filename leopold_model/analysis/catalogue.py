@@ -58,6 +58,15 @@ class ReplicaHops:
         """Duration times carriers, fs."""
         return self.table.duration * self.n_carriers
 
+    @cached_property
+    def arrangement(self) -> tuple:
+        """Equal for replicas whose supercells have the same defects on the same sites."""
+        if self.sites is None:
+            return ()
+        vacancies = b"" if self.sites.vacancies is None else np.round(self.sites.vacancies, 6).tobytes()
+        parts = (self.sites.matrix, self.sites.sublattice, self.sites.cell)
+        return (*(part.tobytes() for part in parts), self.sites.substitutions, vacancies)
+
 
 @dataclass(frozen=True)
 class PathwayCount:
@@ -129,7 +138,7 @@ class Catalogue:
     def _near_defects(self) -> dict[str, set[str]]:
         """Class -> its names near the defects of any replica."""
         names: dict[str, set[str]] = {}
-        for sites in {_arrangement(r.sites): r.sites for r in self.replicas if r.sites is not None}.values():
+        for sites in {r.arrangement: r.sites for r in self.replicas if r.sites is not None}.values():
             for name, found in near_defects(sites, self.classes).items():
                 names.setdefault(name, set()).update(found)
         return names
@@ -367,13 +376,6 @@ def _sites_from(data: dict, host: Host, matrix: np.ndarray, lattice: np.ndarray)
         host, matrix, lattice, np.array(data["sublattice"], dtype=int), cell, np.zeros(cell.shape),
         tuple(data["substitutions"]), np.array(data["vacancies"]).reshape(-1, 3),
     )  # fmt: skip
-
-
-def _arrangement(sites: SiteMap) -> tuple:
-    """Equal for supercells with the same defects on the same sites."""
-    vacancies = b"" if sites.vacancies is None else np.round(sites.vacancies, 6).tobytes()
-    parts = (sites.matrix, sites.sublattice, sites.cell)
-    return (*(part.tobytes() for part in parts), sites.substitutions, vacancies)
 
 
 def _replica_from(data: dict, core: float, host: Host) -> ReplicaHops:

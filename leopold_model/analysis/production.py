@@ -8,6 +8,7 @@ from math import ceil
 import numpy as np
 
 from leopold_model.analysis import AnalysisError
+from leopold_model.analysis.around_defects import around_defects
 from leopold_model.analysis.arrhenius import fit
 from leopold_model.analysis.catalogue import Catalogue
 from leopold_model.analysis.msd import Estimate
@@ -15,7 +16,14 @@ from leopold_model.analysis.rates import Rate
 from leopold_model.analysis.transport import transport
 
 
-def transport_summary(catalogue: Catalogue, *, seed: int = 0, n_samples: int = 1000) -> dict:
+def transport_summary(
+    catalogue: Catalogue,
+    *,
+    seed: int = 0,
+    n_samples: int = 1000,
+    rows: Sequence[int] | None = None,
+    planes: Sequence[int] | None = None,
+) -> dict:
     """JSON-ready rates, diffusion and mobility at every temperature, and the activation energy.
 
     `hops_counted_with`: the settings of `hops.find_hops`.
@@ -23,9 +31,12 @@ def transport_summary(catalogue: Catalogue, *, seed: int = 0, n_samples: int = 1
     mobility in cm^2/(V s)). `arrhenius`: of the isotropic diffusion coefficient from the rates, `arrhenius_mobility`
     of the mobility, whose slope differs by about k_B T, `arrhenius_rates` of each class seen at two temperatures; each
     as `Arrhenius.to_dict` makes it and says what was fitted. Null with the reason in `arrhenius_missing`. `seed` is
-    that of the `n_samples` samples behind every interval. AnalysisError where the catalogue holds no carrier time.
+    that of the `n_samples` samples behind every interval. `around_defects`: how carriers arrange themselves around the
+    defects of the cells, if there are any, one entry per temperature (see there); `rows` along [uvw] and `planes` (hkl)
+    are in conventional axes. AnalysisError where the catalogue holds no carrier time.
     """
-    rows = [transport(catalogue, t, seed=seed, n_samples=n_samples) for t in catalogue.temperatures]
+    results = [transport(catalogue, t, seed=seed, n_samples=n_samples) for t in catalogue.temperatures]
+    around = [around_defects(catalogue, t, rows=rows, planes=planes) for t in catalogue.temperatures]
     found = {
         "carrier": catalogue.carrier,
         "summary": catalogue.summary,
@@ -34,12 +45,13 @@ def transport_summary(catalogue: Catalogue, *, seed: int = 0, n_samples: int = 1
             "core": catalogue.core,
             "return_time_fs": catalogue.return_time,
         },
-        "temperatures": [row.to_dict() for row in rows],
+        "temperatures": [row.to_dict() for row in results],
+        "around_defects": [found for found in around if found is not None],
     }
     temperatures = catalogue.temperatures
     try:
-        line = fit(temperatures, [row.diffusion.isotropic for row in rows], "D").to_dict()
-        of_mobility = fit(temperatures, [row.mobility.isotropic for row in rows], "mu").to_dict()
+        line = fit(temperatures, [row.diffusion.isotropic for row in results], "D").to_dict()
+        of_mobility = fit(temperatures, [row.mobility.isotropic for row in results], "mu").to_dict()
     except AnalysisError as error:
         return found | dict.fromkeys(("arrhenius", "arrhenius_mobility"), None) | {
             "arrhenius_rates": {}, "arrhenius_missing": str(error),
@@ -47,7 +59,7 @@ def transport_summary(catalogue: Catalogue, *, seed: int = 0, n_samples: int = 1
     rng = np.random.default_rng(seed)
     of_rates = {}
     for name in catalogue.seen:
-        rates = [row.rates[name] for row in rows]
+        rates = [row.rates[name] for row in results]
         if sum(rate.count > 0 for rate in rates) > 1:
             of_rates[name] = fit(temperatures, [_estimate(rate, rng, n_samples) for rate in rates], "rate").to_dict()
     return found | {

@@ -1,10 +1,10 @@
 """Diffusion and mobility tensors from hop rates, per temperature, with intervals.
 
 Two routes, reported side by side. From rates: the rate of every class gives a random walk on the host lattice whose
-diffusion tensor is exact (inequivalent sites and lattices without inversion at the sites included); its error is that
-of the counts. From the MSD of the same hops at short lags, which knows the memory of the carrier; their ratio to the
-memoryless walk is the correlation factor. Diffusion is in Angstrom^2/fs inside and in cm^2/s where a name says so;
-mobility, |q| D / (k_B T), in cm^2/(V s).
+diffusion tensor is exact (inequivalent sites and lattices without inversion at the sites included; in a cell with
+defects, see `doped_walk`); its error is that of the counts. From the MSD of the same hops at short lags, which knows
+the memory of the carrier; their ratio to the memoryless walk is the correlation factor. Diffusion is in Angstrom^2/fs
+inside and in cm^2/s where a name says so; mobility, |q| D / (k_B T), in cm^2/(V s).
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from leopold_model.analysis import AnalysisError
-from leopold_model.analysis.catalogue import Catalogue
+from leopold_model.analysis.catalogue import Catalogue, ReplicaHops
 from leopold_model.analysis.defects import without_shells
+from leopold_model.analysis.doped_walk import doped_replicas, shell_times, supercell_network
 from leopold_model.analysis.msd import Estimate, MSDResult, Walk, short_lag_diffusion
 from leopold_model.analysis.pathways import PathwaySet
 from leopold_model.analysis.rates import Rate
+from leopold_model.analysis.sites import SiteMap
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 CM2_PER_S = 0.1  # 1 Angstrom^2/fs in cm^2/s
@@ -102,17 +104,15 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
     time = catalogue.carrier_time(temperature)
     dispersion = _dispersion(catalogue, temperature)
     rng = np.random.default_rng(seed)
-    classes = catalogue.classes
-    jumps = {key: jump for key, jump in jump_rates(catalogue, temperature).items() if jump[0]}
-    value = diffusion_from_rates(classes, {key: n / t for key, (n, t) in jumps.items()})
-    if not jumps:  # what the shortest class could still do unseen
-        jumps = {(classes.pathways[0].name, kind): (0, time) for kind in set(classes.pathways[0].ends)}
-    network = _network(classes, list(jumps))
-    counts, times = np.array(list(jumps.values()), dtype=float).T
+    if doped := doped_replicas(catalogue, temperature):
+        counts, times, networks = _doped_walk(catalogue, temperature, doped)
+    else:
+        counts, times, networks = _pristine_walk(catalogue, temperature)
+    value = np.mean([_diffusion(network, (counts / times)[None], n)[0] for network, n in networks], axis=0)
     # a rate given its count is gamma distributed (Jeffreys' half added to a seen count); its variance is widened
     shape = np.where(counts > 0, counts + 0.5, 1.0) / dispersion
     drawn = rng.gamma(shape, dispersion / times, size=(n_samples, len(counts)))
-    samples = _diffusion(network, drawn, len(classes.site_kinds))
+    samples = np.mean([_diffusion(network, drawn, n_sites) for network, n_sites in networks], axis=0)
     found, missing = None, ""
     try:
         found = short_lag_diffusion(
@@ -135,6 +135,38 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
         msd_missing=missing,
         counts=catalogue.count_table(temperature),
     )
+
+
+Network = tuple[tuple[np.ndarray, ...], int]  # see `_network`, and the number of sites
+
+
+def _pristine_walk(catalogue: Catalogue, temperature: float) -> tuple[np.ndarray, np.ndarray, list[Network]]:
+    """Hops (j,) and the time (j,) they were seen in, of every jump, and the network of the primitive cell."""
+    classes, time = catalogue.classes, catalogue.carrier_time(temperature)
+    jumps = {key: jump for key, jump in jump_rates(catalogue, temperature).items() if jump[0]}
+    if not jumps:  # what the shortest class could still do unseen
+        jumps = {(classes.pathways[0].name, kind): (0, time) for kind in set(classes.pathways[0].ends)}
+    counts, times = np.array(list(jumps.values()), dtype=float).T
+    return counts, times, [(_network(classes, list(jumps)), len(classes.site_kinds))]
+
+
+def _doped_walk(
+    catalogue: Catalogue, temperature: float, doped: Sequence[tuple[ReplicaHops, SiteMap]]
+) -> tuple[np.ndarray, np.ndarray, list[Network]]:
+    """The same with the networks of the supercells of all replicas, each arrangement of defects once for all its
+    replicas; without hops, as in the perfect crystal."""
+    found = {name: n for name, n in catalogue.counts(temperature).items() if n}
+    if not found:
+        return _pristine_walk(catalogue, temperature)
+    shell_time = shell_times(catalogue, temperature)
+    networks: dict[tuple, Network] = {}
+    for r, sites in doped:
+        if r.arrangement not in networks:
+            network = supercell_network(catalogue.classes, sites, list(found), shell_time)
+            networks[r.arrangement] = (network, len(sites.carrier_atoms))
+    counts = np.array(list(found.values()), dtype=float)
+    times = np.full(len(counts), catalogue.carrier_time(temperature))
+    return counts, times, [networks[r.arrangement] for r, _ in doped]
 
 
 def walks(catalogue: Catalogue, temperature: float) -> list[Walk]:

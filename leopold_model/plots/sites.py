@@ -82,3 +82,35 @@ def layer_populations(path: Path, rows: Sequence[Mapping]) -> None:
         panels[0].set_title("dashed: all sites equal", fontsize=8, loc="left")
         panels[-1].legend(fontsize=8)
         save(figure, path, data)
+
+
+def around_defects(path: Path, rows: Sequence[Mapping]) -> None:
+    """Share of carrier time by the distance of the site, of its row and of its plane from the nearest defect. Entries,
+    one per temperature, as `analysis.around_defects` makes them."""
+    parts = {"distances": "site", "rows": "row", "planes": "plane"}
+    shown = [part for part in parts if part in rows[0]]
+    keys = ("distance_Angstrom", "sites", "population", "error", "random")
+    data: dict[str, list] = {k: [] for k in ("of", "temperature_K", *keys)}
+    with matplotlib.rc_context(STYLE):
+        figure, drawn = axes_of(1, len(shown), width=0.8 + 2.4 * len(shown), height=2.8)
+        panels = list(np.ravel(np.array(drawn, dtype=object)))
+        for axes, part in zip(panels, shown, strict=True):
+            for k, row in enumerate(rows):
+                found = row[part]
+                distance, population, error, random = (
+                    np.array(found[key], dtype=float) for key in ("distance_Angstrom", "population", "error", "random")
+                )
+                axes.errorbar(
+                    distance, 100 * population, yerr=100 * error, fmt=MARKERS[k % 6] + "-", color=COLOURS[k % 6],
+                    ms=4, lw=1, capsize=2, label=f"{row['temperature_K']:g} K",
+                )  # fmt: skip
+                axes.plot(distance, 100 * random, color="0.6", lw=0.8, ls="--", zorder=0)
+                data["of"] += [parts[part]] * len(distance)
+                data["temperature_K"] += [row["temperature_K"]] * len(distance)
+                for key in keys:
+                    data[key] += list(found[key])
+            axes.set(xlabel=f"{parts[part]} from defect (Å)", ylim=(0, None))
+        panels[0].set_ylabel("carrier time (%)")
+        panels[0].set_title("dashed: all sites equal", fontsize=8, loc="left")
+        panels[-1].legend(fontsize=8)
+        save(figure, path, data)

@@ -46,7 +46,9 @@ def transport_of(
     limits = parse(settings.get_dict(), TransportSettings)
     found = Catalogue.from_dict(catalogue.catalogue["hops"])
     try:
-        result = transport_summary(found, seed=seed.value, n_samples=limits.n_bootstrap)
+        result = transport_summary(
+            found, seed=seed.value, n_samples=limits.n_bootstrap, rows=limits.rows, planes=limits.planes
+        )
     except AnalysisError as error:
         return ExitCode(313, str(error))
     unverified = None

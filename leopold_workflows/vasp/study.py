@@ -149,6 +149,11 @@ def _check_species(recipe: dict) -> None:
                     f"overrides of material: {where} names {key!r}, which is no chemical symbol; "
                     "write the element as POSCAR has it, like Ti"
                 )
+    if recipe["defect"] and recipe["defect"]["replace"] not in recipe["lattice"]["basis"]:
+        raise ProtocolError(
+            f"overrides of material: defect: replace = {recipe['defect']['replace']!r} is not in the crystal: "
+            f"choose one of {', '.join(recipe['lattice']['basis'])}"
+        )
 
 
 def supercell(lattice: dict) -> Atoms:

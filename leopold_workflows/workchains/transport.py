@@ -158,7 +158,9 @@ def transport_inputs(settings: dict, recipe: dict, code: orm.AbstractCode) -> di
     material."""
     return {
         **explore_inputs(settings, recipe, code),
-        "settings": orm.Dict({key: settings[key] for key in TransportSettings.model_fields}),
+        "settings": orm.Dict(
+            {key: recipe[key] if key in ("rows", "planes") else settings[key] for key in TransportSettings.model_fields}
+        ),
         "seed": orm.Int(settings["seed"]),
         "run": orm.Str("production"),
     }

@@ -8,7 +8,9 @@ import pytest
 
 from leopold_model.analysis.catalogue import Catalogue, build_catalogue, merge
 from leopold_model.analysis.defects import defect_distances, defect_shells, without_shells
-from leopold_model.analysis.transport import transport
+from leopold_model.analysis.doped_walk import supercell_network
+from leopold_model.analysis.pathways import enumerate_pathways, near_defects
+from leopold_model.analysis.transport import _diffusion, diffusion_from_rates, transport
 from leopold_model.tracks import ReplicaTrack, TrackFile
 
 from .crystals import host, mgo, rutile, site_map, track_of
@@ -105,15 +107,61 @@ def test_classes_near_a_dopant_carry_the_shells_of_both_ends(run):
     assert sum(p.hops for p in catalogue.pathways) == 4
 
 
-def test_shells_change_names_and_nothing_that_moves(run):
+def walk(times):
+    """Network of the walk in doped rutile over four classes, the counts that make every directed hop as frequent as
+    any other of its class, and the pristine walk with the same rates."""
+    _, sites = doped((2, 2, 4))
+    classes = enumerate_pathways(host(rutile(), "Ti"), 5.0)
+    shells, in_shell = defect_shells(sites)[sites.carrier_atoms], counted(sites)
+    names = [name for p in classes for name in {p.name, *near_defects(sites, classes)[p.name]}]
+    spent = {k: times.get(k, 1.0) * n for k, n in in_shell.items()}
+    network = supercell_network(classes, sites, names, spent)
+    stay = np.array([spent[k] / in_shell[k] for k in shells]) / sum(spent.values())  # equilibrium, by site
+    return classes, names, network, stay
+
+
+def test_without_a_difference_between_shells_the_walk_is_that_of_the_perfect_crystal():
+    classes, names, network, _ = walk({})
+    rates = {p.name: 1.0 + k for k, p in enumerate(classes)}
+    members = np.bincount(network[0], minlength=len(names)) / 32
+    multiplicity = {p.name: p.multiplicity for p in classes}
+    counts = np.array([rates[without_shells(n)] / multiplicity[without_shells(n)] for n in names]) * members
+    found = _diffusion(network, counts[None], 32)[0]
+    expected = diffusion_from_rates(classes, {(name, 0): rate for name, rate in rates.items()})
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_trap_is_in_the_diffusion_tensor_and_detailed_balance_is_exact():
+    """Against the dispersion of the walk: its slowest mode of wave vector q decays with q.D.q."""
+    _, names, network, stay = walk({1: 40.0, 2: 3.0})
+    rng = np.random.default_rng(1)
+    counts = rng.uniform(1.0, 30.0, len(names))
+    number, start, end, vectors, share = network
+    rate = counts[number] * share
+    flux = np.zeros((len(names), 32, 32))
+    np.add.at(flux, (number, start, end), stay[start] * rate)
+    np.testing.assert_allclose(flux, flux.transpose(0, 2, 1), rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(flux.sum(axis=(1, 2)), counts, rtol=1e-9)  # as many hops of the class as were counted
+    found = _diffusion(network, counts[None], 32)[0]
+    for direction in np.eye(3):
+        q = 1e-3 * direction
+        generator = np.zeros((32, 32), dtype=complex)
+        np.add.at(generator, (start, end), rate * np.exp(1j * vectors @ q))
+        np.add.at(generator, (start, start), -rate)
+        slowest = -np.linalg.eigvals(generator).real.max()
+        assert slowest / 1e-6 == pytest.approx(direction @ found @ direction, rel=1e-4)
+
+
+def test_a_bound_carrier_moves_less(run):
+    """Most of the time in the first shell: the same hops carry it less far than in the perfect crystal."""
     tracks, _ = run
     h = host(rutile(), "Ti")
-    doped_, pristine = (
+    bound, free = (
         transport(build_catalogue(t, h), 600.0, n_samples=50)
         for t in (tracks, TrackFile(np.where(tracks.numbers == 9, 8, tracks.numbers), "electron", 1, tracks.replicas))
     )
-    np.testing.assert_array_equal(doped_.diffusion.value, pristine.diffusion.value)
-    assert sum(r.count for r in doped_.rates.values()) == sum(r.count for r in pristine.rates.values()) == 4
+    assert sum(r.count for r in bound.rates.values()) == sum(r.count for r in free.rates.values()) == 4
+    assert 0 < bound.diffusion.value[2, 2] < free.diffusion.value[2, 2]
 
 
 def test_a_catalogue_with_defects_survives_json_and_merging(run):

@@ -44,6 +44,10 @@ HOP = plots.HopPictures(
     name="a class",
 )
 
+BY_DISTANCE = {
+    "distance_Angstrom": [2.0, 4.0], "sites": [2, 4], "population": [0.9, 0.1], "error": [None, None],
+    "random": [0.3, 0.7],
+}  # fmt: skip
 CASES = {
     "pathway_bars": [
         ([{"name": "a", "hops": 5, "verified_labels": 2}, {"name": "b", "hops": 0, "verified_labels": 0}],),
@@ -84,6 +88,10 @@ CASES = {
             [{"temperature_K": 300.0, "axis": axis, "height_Angstrom": [0.0, 2.0], "population": [0.9, 0.1],
               "error": [NAN, NAN], "random": [0.5, 0.5]} for axis in "ab"],
         ),
+    ],
+    "around_defects": [
+        ([{"temperature_K": 300.0, **dict.fromkeys(parts, BY_DISTANCE)}],)
+        for parts in (("distances",), ("distances", "rows", "planes"))
     ],
     "hop_strip": [(HOP,), (HOP, 2)],
     "hop_barrier": [
