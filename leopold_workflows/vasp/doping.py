@@ -15,7 +15,7 @@ from ase import Atoms
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.arrangements import carrier_arrangements, spread
 from leopold_model.analysis.defects import defect_distances, defect_positions
-from leopold_model.analysis.sites import SiteMap, host_from_structure, map_sites
+from leopold_model.analysis.sites import Host, SiteMap, host_from_structure, map_sites
 from leopold_model.frames import Frame
 from leopold_workflows.data.frames import FrameSetData
 
@@ -29,11 +29,15 @@ def arrangement_faults(frames: FrameSetData, host: orm.StructureData, carrier: o
     firsts = {(frame.run, frame.numbers.tobytes()): frame for frame in reversed(frames.get_frames())}
     if not firsts:
         return "no frame: give at least one"
-    crystal = host.get_ase()
-    species = carrier["species"][0]
+    perfect = host.get_ase()
+    for message in (_cell_fault(frame, perfect) for frame in firsts.values()):
+        if message:
+            return message
+    crystal = _crystal(perfect, carrier["species"][0])
+    if isinstance(crystal, str):
+        return crystal
     for frame in firsts.values():
-        message = _cell_fault(frame, crystal) or _mapping_fault(frame, crystal, species)
-        message = message or _charge_fault(frame, crystal, carrier)
+        message = _mapping_fault(frame, perfect, crystal) or _charge_fault(frame, perfect, carrier)
         if message:
             return message
     return None
@@ -52,7 +56,9 @@ def start_faults(frames: FrameSetData, host: orm.StructureData | None = None, sp
         return f"{formulas[0]} with its atoms in different orders: dynamics needs one; sort the atoms by element"
     if host is None:
         return None
-    return next(filter(None, (_mapping_fault(frame, host.get_ase(), species) for frame in compositions(frames))), None)
+    perfect = host.get_ase()
+    crystal = _crystal(perfect, species)
+    return crystal if isinstance(crystal, str) else _mapping_fault(compositions(frames)[0], perfect, crystal)
 
 
 def compositions(frames: FrameSetData) -> list[Frame]:
@@ -64,7 +70,7 @@ def arrangements(host: Atoms, defect: Mapping, carrier: Mapping, count: int) -> 
     """Starts of a doped study: `host` with one `defect` (see `with_defect`) and its carriers on `count` of their
     inequivalent arrangements, from the nearest to the defect to the farthest."""
     atoms = with_defect(host, defect)
-    sites = _sites(atoms, host, carrier["species"][0])
+    sites = map_defects(atoms, host, carrier["species"][0])
     found = spread(carrier_arrangements(sites, atoms.numbers, carrier["n"]), count)
     nearest = defect_distances(sites).min(axis=0)
     return FrameSetData.from_frames(
@@ -95,9 +101,18 @@ def _name(number: int, distances: np.ndarray) -> str:
     return f"{number:02d}-at-" + "-".join(f"{d:.2f}A" for d in sorted(distances))
 
 
-def _sites(atoms: Atoms, host: Atoms, species: str) -> SiteMap:
+def map_defects(atoms: Atoms, host: Atoms, species: str) -> SiteMap:
+    """Which site of the perfect crystal `host` each atom is, carriers being on `species`."""
     crystal = host_from_structure(host.numbers, host.positions, host.cell.array, sublattice=species)
     return map_sites(crystal, atoms.numbers, atoms.positions, atoms.cell.array)
+
+
+def _crystal(host: Atoms, species: str) -> Host | str:
+    """The primitive crystal behind `host`, or why there is none."""
+    try:
+        return host_from_structure(host.numbers, host.positions, host.cell.array, sublattice=species)
+    except AnalysisError as error:
+        return f"the host {host.get_chemical_formula()} is no perfect crystal: {error}"
 
 
 def _cell_fault(frame: Frame, host: Atoms) -> str | None:
@@ -109,10 +124,10 @@ def _cell_fault(frame: Frame, host: Atoms) -> str | None:
     return None
 
 
-def _mapping_fault(frame: Frame, host: Atoms, species: str) -> str | None:
+def _mapping_fault(frame: Frame, host: Atoms, crystal: Host) -> str | None:
     formula, perfect = Atoms(frame.numbers).get_chemical_formula(), host.get_chemical_formula()
     try:
-        sites = _sites(frame.to_atoms(), host, species)
+        sites = map_sites(crystal, frame.numbers, frame.positions, frame.cell)
     except AnalysisError as error:
         return f"{formula} of run {frame.run!r} is not the host {perfect} with substitutions and vacancies: {error}"
     n_defects = len(defect_positions(sites))

@@ -12,7 +12,7 @@ from leopold_model.analysis.defects import defect_distances
 from leopold_model.frames import Frame
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.protocols import material
-from leopold_workflows.vasp.doping import _sites, arrangement_faults, arrangements, start_faults, with_defect
+from leopold_workflows.vasp.doping import arrangement_faults, arrangements, map_defects, start_faults, with_defect
 from leopold_workflows.vasp.study import study, supercell
 from leopold_workflows.workchains.dynamics import PolaronDynamicsWorkChain
 from leopold_workflows.workchains.label import label_settings
@@ -68,7 +68,7 @@ def test_charges_have_to_balance(rutile):
 
 def test_dynamics_starts_from_one_composition_in_any_arrangement(rutile):
     frames = arrangements(rutile, TIO2_F["defect"], CARRIER, 3)
-    sites = _sites(frames.get_frames()[0].to_atoms(), rutile, "Ti")
+    sites = map_defects(frames.get_frames()[0].to_atoms(), rutile, "Ti")
     nearest = defect_distances(sites)[0]
     found = [nearest[frame.carrier_sites[0]] for frame in frames.get_frames()]
     carriers = nearest[sites.carrier_atoms]
@@ -109,6 +109,9 @@ def test_a_study_of_a_doped_material_is_whole_and_consistent(standin, leopold_co
         start(frames=FrameSetData.from_frames([replace(label, settings="other")]))
     with pytest.raises(ValueError, match=r"configurations: .*do not balance: set carrier\.n to 1"):
         start({"material": {"carrier": {"n": 2}}})
+    vacancy = {"material": {"defect": {"by": None}, "carrier": {"n": 2}}}
+    pairs = start(vacancy).configurations.get_frames()
+    assert {(len(frame), len(frame.carrier_sites)) for frame in pairs} == {(95, 2)}
     with pytest.raises(ValueError, match="33 carriers, but the cell has 32 sites that can take one"):
         start({"material": {"carrier": {"n": 33}}})
 
