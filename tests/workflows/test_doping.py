@@ -117,7 +117,7 @@ def test_a_study_of_a_doped_material_is_whole_and_consistent(standin, leopold_co
 
 
 def test_a_defect_names_elements(standin):
-    for defect in ({"replace": "O", "by": "Fl"}, {"replace": "Ox", "by": None}):
+    for defect in ({"replace": "O", "by": "Fx"}, {"replace": "Ox", "by": None}):
         with pytest.raises(ValueError, match="no chemical symbol"):
             study(standin, material_name="tio2", overrides={"material": {"defect": defect}})
     with pytest.raises(ValueError, match="defect: replace = 'N' is not in the crystal"):
