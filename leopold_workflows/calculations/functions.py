@@ -55,8 +55,13 @@ def choose_start_frames(frames: FrameSetData, n: orm.Int, seed: orm.Int) -> Fram
     runs: dict[str, list[Frame]] = {}
     for k in random.permutation(len(usable)):
         runs.setdefault(usable[k].run, []).append(usable[k])
+    names = sorted(runs)
+    if n.value < len(
+        names
+    ):  # from the first to the last: of arrangements, from the nearest to a defect to the farthest
+        names = [names[k] for k in np.rint(np.linspace(0, len(names) - 1, n.value)).astype(int)]
     turns = max((len(run) for run in runs.values()), default=0)
-    dealt = [runs[name][turn] for turn in range(turns) for name in sorted(runs) if turn < len(runs[name])]
+    dealt = [runs[name][turn] for turn in range(turns) for name in names if turn < len(runs[name])]
     return FrameSetData.from_frames(dealt[: n.value])
 
 

@@ -73,6 +73,8 @@ def test_starts_are_spread_over_runs(make_frames):
     frames = [f for run in "abc" for f in make_frames(4, run=run, seed=ord(run))]
     starts = choose_start_frames(FrameSetData.from_frames(frames), orm.Int(3), orm.Int(1)).get_frames()
     assert sorted(f.run for f in starts) == ["a", "b", "c"]
+    few = choose_start_frames(FrameSetData.from_frames(frames), orm.Int(2), orm.Int(1)).get_frames()
+    assert [f.run for f in few] == ["a", "c"], "arrangements near to and far from a defect, not the first two"
     many = choose_start_frames(FrameSetData.from_frames(frames), orm.Int(50), orm.Int(1))
     assert len(many) == len(frames)
 
