@@ -19,13 +19,13 @@ SAME = 0.02  # Angstrom: distances closer than this are one
 @dataclass(frozen=True)
 class Motif:
     """A kind of `pair` at `distance` (Angstrom): its `count` per configuration, what `random` placement would give, and
-    the ratio of the two, `enrichment`."""
+    the ratio of the two, `enrichment` (None where chance gives none: one defect has no pair)."""
 
     pair: str
     distance: float
     count: float
     random: float
-    enrichment: float
+    enrichment: float | None
 
     def to_dict(self) -> dict:
         """JSON-ready."""
@@ -90,7 +90,7 @@ def _of_pair(supercell, kinds, first: str, second: str, near, distance) -> list[
     found = []
     for shell in shells:
         random, count = float(chance * len(shell)), float(counts[shell].sum())
-        ratio = count / random if random else float("nan")
+        ratio = count / random if random else None
         found.append(Motif(f"{first}-{second}", round(float(lengths[shell].mean()), 3), count, random, ratio))
     return found
 

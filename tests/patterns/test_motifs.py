@@ -31,7 +31,7 @@ def test_defects_placed_at_random_have_no_motif():
     assert {m.pair for m in found} >= {"VO-VO", "VO-polaron@S1A", "polaron@S0A-polaron@S1A"}
     for motif in found:
         error = 1 / np.sqrt(60 * motif.random)
-        assert abs(motif.enrichment - 1) < 4 * error + 0.03, motif
+        assert motif.enrichment is not None and abs(motif.enrichment - 1) < 4 * error + 0.03, motif
 
 
 def test_pairs_are_counted_once_each():
