@@ -9,15 +9,18 @@ from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain
 
+from leopold_model.config import ConfigError
+from leopold_model.patterns import PatternError
 from leopold_model.patterns.composition import random_configuration
+from leopold_model.patterns.descriptor import Descriptor
 from leopold_model.patterns.lattice_file import load_lattice
 from leopold_model.patterns.structures import to_structure
-from leopold_workflows.calculations.functions_patterns import composition_of
+from leopold_workflows.calculations.functions_patterns import composition_of, read_lattice
 from leopold_workflows.protocols import ProtocolError
 from leopold_workflows.protocols import material as load_material
 from leopold_workflows.protocols import protocol as load_protocol
 from leopold_workflows.vasp.study import study
-from leopold_workflows.workchains.patterns_learn import LearnPatternsWorkChain, learn_patterns_inputs
+from leopold_workflows.workchains.patterns_learn import LearnPatternsWorkChain, descriptor_of, learn_patterns_inputs
 from leopold_workflows.workchains.patterns_surface import (
     SurfacePatternWorkChain,
     surface_faults,
@@ -130,9 +133,14 @@ class PatternsWorkChain(WorkChain):
 
 def _validate(inputs, _) -> str | None:
     """The area must be one of the lattice that is learned; the rest is asked of the stages."""
-    if "learn" not in inputs or "surface" not in inputs or "lattice" not in inputs["learn"]:
+    if "lattice" not in inputs.get("learn", {}) or "area" not in inputs.get("surface", {}):
         return None
-    learn = inputs["learn"]
+    learn, area = inputs["learn"], inputs["surface"]["area"]
+    try:
+        instance = read_lattice(learn["lattice"])
+        Descriptor(instance.lattice, descriptor_of(learn["train"])).check(instance.supercell(area.value))
+    except (PatternError, ConfigError) as error:
+        return f"surface: area: {error}"
     given = {**inputs["surface"], "lattice": learn["lattice"], "ranking": learn["supercell"]}
     message = surface_faults({**given, "ranking_counts": learn["counts"]}, None)
     return f"surface: {message}" if message else None

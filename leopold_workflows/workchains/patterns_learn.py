@@ -298,12 +298,13 @@ def _validate(inputs, _) -> str | None:
         instance = f.read_lattice(inputs["lattice"])
         cell = instance.supercell(inputs["supercell"].value)
         composition = f.composition_of(instance, inputs["supercell"].value, inputs["counts"].get_dict())
-        Descriptor(instance.lattice, _descriptor(inputs["train"])).check(cell)
+        Descriptor(instance.lattice, descriptor_of(inputs["train"])).check(cell)
         row = f.random_configuration(cell, composition, f.np.random.default_rng(0))
     except (PatternError, ConfigError) as error:
         return str(error)
     return label_patterns_faults(inputs["label"], cell, row)
 
 
-def _descriptor(train):
+def descriptor_of(train):
+    """The descriptor that a namespace `train` asks for."""
     return parse(train["parameters"].get_dict(), PatternTrainConfig, where="train.parameters").descriptor

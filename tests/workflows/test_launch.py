@@ -105,7 +105,7 @@ def test_patterns_are_launched_for_a_lattice(standin, leopold_code, tmp_path):
         (call("--measured", str(tmp_path / "measured.csv")), "give `x` and `y` in Angstrom"),
         (call(overrides={"learn": {"per_rounds": 3}}), "did you mean 'per_round'"),
         (call(overrides={"counts": {"VO": 2, "polaron": 3}}), "need 4 polaron"),
-        (call(overrides={"surface": {"area": "1x4", "counts": {"VO": 1, "polaron": 2}}}), "too small"),
+        (call(overrides={"surface": {"area": "1x4", "counts": {"VO": 1, "polaron": 2}, "sweep": []}}), "too small"),
         (call(overrides={"train": {"parameters": {"epoch": 3}}}), "did you mean 'epochs'"),
     ):
         assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.output
