@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 from aiida import orm
 from parsevasp.constants import incar_tags
 
