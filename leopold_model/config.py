@@ -182,8 +182,8 @@ def parse(data: dict, schema: type[_Section], where: str = "configuration"):
         raise ConfigError("\n".join(f"{where}: {_explain(item, schema)}" for item in error.errors())) from None
 
 
-def load(path: str | Path, kind: str | None = None):
-    """Read a YAML file as the schema named by `kind` or by its own `kind` key."""
+def load(path: str | Path, kind: str | None = None, kinds: Mapping[str, type[_Section]] = KINDS):
+    """Read a YAML file as the schema of `kinds` that is named by `kind` or by its own `kind` key."""
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"configuration file {str(path)!r} does not exist")
@@ -191,10 +191,10 @@ def load(path: str | Path, kind: str | None = None):
         data = yaml.safe_load(path.read_bytes()) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    kind = kind or (data.get("kind") if isinstance(data, dict) else None)
-    if kind not in KINDS:
-        raise ConfigError(f"{path}: kind = {kind!r}; add 'kind: ' followed by one of {', '.join(KINDS)}")
-    return parse(data, KINDS[kind], where=str(path))
+    kind = str(kind or (data.get("kind") if isinstance(data, dict) else None))
+    if kind not in kinds:
+        raise ConfigError(f"{path}: kind = {kind!r}; add 'kind: ' followed by one of {', '.join(kinds)}")
+    return parse(data, kinds[kind], where=str(path))
 
 
 def _explain(item: Mapping[str, Any], schema: type[BaseModel]) -> str:

@@ -17,15 +17,19 @@ PROCESSES = (
     "leopold.dynamics", "leopold.seed", "leopold.seed.configurations", "leopold.fpmd", "leopold.learn",
     "leopold.train.base", "leopold.md.base", "leopold.explore", "leopold.label.frames", "leopold.label",
     "leopold.transport", "leopold.barrier", "leopold.localise",
+    "leopold.patterns", "leopold.patterns.learn", "leopold.patterns.label", "leopold.patterns.surface",
+    "leopold.patterns.anneal.base",
     "leopold.vasp", "leopold.train", "leopold.md", "leopold.evaluate", "leopold.barrier.learned",
+    "leopold.patterns.train", "leopold.patterns.suggest", "leopold.patterns.anneal",
 )  # fmt: skip
+_JOBS = PROCESSES[PROCESSES.index("leopold.vasp") :]
 _INHERITED = ("metadata", "monitors", "remote_folder", "remote_stash", "retrieved")
 _BEGIN, _END = "<!-- ports of {} -->", "<!-- end of ports -->"
 
 
 def process_class(entry_point: str):
     """The process behind an entry point name."""
-    factory = CalculationFactory if entry_point in PROCESSES[-5:] else WorkflowFactory
+    factory = CalculationFactory if entry_point in _JOBS else WorkflowFactory
     return factory(entry_point)
 
 

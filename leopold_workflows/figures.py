@@ -20,6 +20,7 @@ from leopold_workflows import queries
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.data.track import TrackData
+from leopold_workflows.pattern_figures import of_patterns
 
 Outputs = dict[str, Node]
 
@@ -33,7 +34,7 @@ def draw(process: ProcessNode, folder: Path) -> Figures:
     folder.mkdir(parents=True, exist_ok=True)
     outputs = _outputs(process)
     found: Figures = {}
-    for draw_some in (_learning, _moments, _hops, _transport, _track, _barrier):
+    for draw_some in (_learning, _moments, _hops, _transport, _track, _barrier, of_patterns):
         found |= draw_some(process, outputs, folder)
     # where dynamics kept no window of a hop, the frames sent to the reference show one
     if "hop.png" not in found.values():
@@ -59,7 +60,8 @@ def _learning(process: ProcessNode, outputs: Outputs, folder: Path) -> Figures:
     if isinstance(catalogue, PathwaySetData) and any(p["hops"] for p in catalogue.pathways):
         plots.pathway_bars(folder / "pathways.png", [p for p in catalogue.pathways if p["hops"]])
         found["Hops and verified labels by pathway"] = "pathways.png"
-    if "learning_curve" in outputs and outputs["learning_curve"]["rounds"]:
+    curve = outputs["learning_curve"]["rounds"] if "learning_curve" in outputs else []
+    if curve and "pairs" not in curve[0]:  # that of patterns has no forces
         plots.round_errors(folder / "learning_curve.png", outputs["learning_curve"]["rounds"])
         found["Errors by learning round"] = "learning_curve.png"
     return found

@@ -98,9 +98,9 @@ class Snapshot:
 
 def snapshot(process: WorkflowNode) -> Snapshot:
     """The state of the study `process` now; reads the database and, for local jobs, the last line they printed."""
-    tree = list(_descendants(process))
+    tree = list(descendants(process))
     active = {n.process_label for n in [process, *tree] if not n.is_terminated}
-    stage = next((text for label, text in STAGES.items() if label in active), _state(process))
+    stage = next((text for label, text in STAGES.items() if label in active), state_of(process))
     trainings = [n for n in tree if n.process_label == "TrainCalculation"]
     errors = [n.outputs.results.get_dict()["errors"] for n in trainings if n.is_finished_ok]
     catalogues = [c for n in tree for c in _created(n, "data.leopold.pathways")]
@@ -110,7 +110,7 @@ def snapshot(process: WorkflowNode) -> Snapshot:
                      for c in _created(n, "data.leopold.frames"))  # fmt: skip
     return Snapshot(
         pk=process.pk,
-        state=_state(process),
+        state=state_of(process),
         stage=stage,
         round=sum(n.process_label == "TrainBaseWorkChain" for n in tree),
         frames=frames,
@@ -118,23 +118,23 @@ def snapshot(process: WorkflowNode) -> Snapshot:
         pathways=max(catalogues, key=lambda c: c.pk).pathways if catalogues else [],
         labels=dict(Counter(_outcome(n) for n in tree if n.process_label == "LabelWorkChain")),
         jobs=dict(Counter(n.process_label for n in tree if isinstance(n, CalcJobNode) and n.is_finished)),
-        running=[_job_line(n) for n in tree if isinstance(n, CalcJobNode) and not n.is_terminated],
+        running=[job_line(n) for n in tree if isinstance(n, CalcJobNode) and not n.is_terminated],
         fraction=_fraction(process, tree),
     )
 
 
-def _descendants(node: WorkflowNode):
+def descendants(node: WorkflowNode):
     for child in sorted(node.called, key=lambda n: n.pk):
         yield child
         if isinstance(child, WorkflowNode):
-            yield from _descendants(child)
+            yield from descendants(child)
 
 
 def _created(node: ProcessNode, kind: str) -> list:
     return [link.node for link in node.base.links.get_outgoing() if link.node.node_type.startswith(kind)]
 
 
-def _state(process: ProcessNode) -> str:
+def state_of(process: ProcessNode) -> str:
     state = process.process_state.value if process.process_state else "created"
     return f"{state} [{process.exit_status}]" if process.is_finished else state
 
@@ -146,7 +146,7 @@ def _outcome(label: WorkflowNode) -> str:
     return outcomes.get(label.exit_status, "failed")
 
 
-def _job_line(job: CalcJobNode) -> str:
+def job_line(job: CalcJobNode) -> str:
     """Kind, pk and the last line a job printed, where its folder is on this machine."""
     head = f"{job.process_label} {job.pk}"
     folder, name = job.get_remote_workdir(), job.get_option("scheduler_stdout") or "_scheduler-stdout.txt"

@@ -17,9 +17,8 @@ def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
     outputs = process.outputs
     curve = outputs.learning_curve["rounds"] if "learning_curve" in outputs else []
     pathways = outputs.catalogue.pathways if "catalogue" in outputs else []
-    state = process.process_state.value.capitalize() if process.process_state else "Created"
     return {
-        "state": f"{state} [{process.exit_status}]" if process.is_finished else state,
+        "state": state_words(process),
         "exit_status": process.exit_status,
         "exit_message": process.exit_message or "",
         "rounds": len(outputs.convergence["iterations"]) if "convergence" in outputs else 0,
@@ -34,6 +33,12 @@ def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
         "uuid": process.uuid,
         "wall_time_s": wall_time_s,
     }
+
+
+def state_words(process: WorkflowNode) -> str:
+    """Its state, with the exit status where it has finished."""
+    state = process.process_state.value.capitalize() if process.process_state else "Created"
+    return f"{state} [{process.exit_status}]" if process.is_finished else state
 
 
 def write_report(process: WorkflowNode, folder: Path, console: Console, wall_time_s: float | None = None) -> None:
@@ -82,7 +87,7 @@ def markdown(data: dict, transport: dict, figures: dict[str, str]) -> str:
         "",
         "| criterion | value | threshold | verdict |",
         "|---|---:|---:|---|",
-        *(_criterion_row(c) for c in data["convergence"].get("criteria", [])),
+        *(criterion_row(c) for c in data["convergence"].get("criteria", [])),
         "",
         "## Rates and mobility",
         "",
@@ -192,10 +197,10 @@ def _error_row(row: dict) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _criterion_row(c: dict) -> str:
+def criterion_row(c: dict) -> str:
     verdict = "met" if c["passed"] else "not met"
-    return f"| {c['name']} | {_number(c['value'])} | {_number(c['threshold'])} | {verdict} |"
+    return f"| {c['name']} | {number(c['value'])} | {number(c['threshold'])} | {verdict} |"
 
 
-def _number(value) -> str:
+def number(value) -> str:
     return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

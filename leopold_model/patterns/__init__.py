@@ -18,8 +18,9 @@ translations, canonical keys), `composition` (counts, balance, random and all co
 (configurations as atoms and back); `labels` (energies and their file), `splits`, `descriptor`, `network`, `settings`,
 `training`, `evaluation`, `cluster_expansion` (the linear model beside it), `learning` (all of it, with a report);
 `tables` (the energy as pairs), `kernel` (moves, compiled by numba), `sampling` (one chain), `annealing` (many,
-restartable), `suggestion` (what to label next), `correlation`; `point_charges` (energies to try things with); `command`
-(the command line). Pictures are in `leopold_model.plots.patterns`.
+restartable), `suggestion` (what to label next), `correlation`, `motifs`, `measured` (positions from microscopy);
+`point_charges` (energies to try things with); `command` (the command line). Pictures are in
+`leopold_model.plots.patterns`.
 
 After V. C. Birschitzky, I. Sokolovic, M. Prezzi, K. Palotas, M. Setvin, U. Diebold, M. Reticcioli and C. Franchini,
 npj Comput. Mater. 10, 89 (2024). Energies in eV, lengths in Angstrom, temperatures in K, charges in units of e.

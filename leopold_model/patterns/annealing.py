@@ -19,50 +19,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 from ase.units import kB
-from pydantic import Field, model_validator
 
-from leopold_model.config import _Section
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.composition import Composition, random_configuration
 from leopold_model.patterns.lattice_file import Instance, lattice_from_text
 from leopold_model.patterns.sampling import Chain, Sampler
+from leopold_model.patterns.settings import AnnealConfig
 from leopold_model.patterns.supercell import Supercell
 
 FORMAT_VERSION = 1
 SAVE_EVERY = 10.0  # seconds between checkpoints
-
-
-class AnnealConfig(_Section):
-    """How chains run: `moves` trial moves each, in `blocks` of equal length."""
-
-    temperature: float = Field(1000.0, gt=0, description="K, of the last block")
-    start_temperature: float | None = Field(None, gt=0, description="K, of the first block; None: temperature")
-    ladder: tuple[float, ...] = Field((), description="K, tempering: one chain at each")
-    moves: int = Field(100_000, ge=1, description="per chain")
-    blocks: int = Field(50, ge=1)
-    chains: int = Field(4, ge=1, description="as many as temperatures if there is a ladder")
-    seed: int = Field(0, ge=0)
-
-    @model_validator(mode="after")
-    def _whole(self):
-        if self.ladder and (min(self.ladder) <= 0 or len(self.ladder) < 2):
-            raise ValueError("ladder needs two or more positive temperatures")
-        if self.moves < self.blocks:
-            raise ValueError("give at least one move per block")
-        return self
-
-    @property
-    def n_chains(self) -> int:
-        """Chains that run."""
-        return len(self.ladder) or self.chains
-
-    def temperatures(self, block: int) -> np.ndarray:
-        """(n_chains,) K in a block, before any exchange."""
-        if self.ladder:
-            return np.array(self.ladder)
-        first = self.start_temperature or self.temperature
-        share = block / max(self.blocks - 1, 1)
-        return np.full(self.chains, first * (self.temperature / first) ** share)
 
 
 @dataclass
@@ -123,9 +89,15 @@ class Annealing:
                 self.order[i], self.order[j] = self.order[j], self.order[i]
                 self.exchanged[place] += 1
 
+    @property
+    def finished(self) -> bool:
+        """Whether all blocks are done."""
+        return len(self.energies) == self.config.blocks
+
     def summary(self) -> dict:
         """JSON-ready."""
         found = {
+            "status": "finished" if self.finished else "out_of_walltime",
             "chains": len(self.chains),
             "moves": self.chains[0].moves,
             "acceptance": [round(chain.accepted / max(chain.moves, 1), 4) for chain in self.chains],
@@ -154,9 +126,12 @@ def anneal(
     checkpoint: str | Path | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    max_seconds: float | None = None,
 ) -> Annealing:
     """Run all blocks. A `checkpoint` of the same run that is already there is continued, of another one refused; it is
-    the result file at the end (see `read_patterns`). `workers` threads share the chains; the result is the same."""
+    the result file at the end (see `read_patterns`). `workers` threads share the chains; the result is the same. After
+    `max_seconds` the run stops behind a block, to be continued."""
+    began = time.monotonic()
     run = None
     if checkpoint is not None and Path(checkpoint).exists():
         run = _resume(sampler, composition, config, Path(checkpoint))
@@ -166,10 +141,13 @@ def anneal(
         run.block(workers)
         if progress is not None:
             progress(len(run.energies), config.blocks)
-        due = time.monotonic() - saved > SAVE_EVERY or len(run.energies) == config.blocks
+        out_of_time = max_seconds is not None and time.monotonic() - began > max_seconds
+        due = time.monotonic() - saved > SAVE_EVERY or len(run.energies) == config.blocks or out_of_time
         if checkpoint is not None and due:
             _save(Path(checkpoint), run, composition)
             saved = time.monotonic()
+        if out_of_time:
+            break
     return run
 
 

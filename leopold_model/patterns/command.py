@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -168,14 +169,15 @@ def train(labels, config, settings, curve, output, as_json):
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads.")
 @click.option(
     "--explore",
-    type=click.Choice(["all", "layers", "carriers"]),
+    type=click.Choice(["all", "layers", "carriers", "defects"]),
     default="all",
     show_default=True,
-    help="all defects move; carriers keep to their label; only carriers move.",
+    help="all defects move; carriers keep to their label; only carriers move; all but carriers.",
 )
 @click.option("--reach", multiple=True, help="How far a species moves at once, as VO=1,0,0: in its row only.")
 @click.option("--coupled", type=float, default=0.0, show_default=True, help="Share of moves of two at once.")
 @SEED
+@click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Stop behind a block, to continue.")
 @click.option("--output", "-o", type=PATH, default="anneal.h5", show_default=True, help="Continued if it is there.")
 @JSON
 @refuses
@@ -190,6 +192,7 @@ def anneal_command(
     explore,
     reach,
     coupled,
+    max_seconds,
     output,
     as_json,
     **settings,
@@ -209,7 +212,9 @@ def anneal_command(
     far = {name: _triple(name, value) for name, value in (_pair(text, "--reach") for text in reach)}
     sampler = Sampler(learned, learned.instance.supercell(supercell), explore, far, coupled)
     composition = _composition(learned.instance, supercell, counts, delocalised)
-    run = anneal(sampler, composition, config, checkpoint=output, workers=workers)
+    run = anneal(
+        sampler, composition, config, checkpoint=output, workers=workers, progress=_Told(), max_seconds=max_seconds
+    )
     found = run.summary()
     if as_json:
         click.echo(json.dumps(found))
@@ -217,6 +222,53 @@ def anneal_command(
     click.echo(f"{output}: {found['chains']} chains of {found['moves']} moves, seed {config.seed}")
     click.echo(f"accepted {np.mean(found['acceptance']):.1%}, lowest energy {found['lowest_energy_eV']:.4f} eV")
     click.echo("lowest of each chain (eV): " + ", ".join(f"{e:.4f}" for e in found["lowest_energies_eV"]))
+
+
+@command.command("suggest")
+@click.argument("model", type=PATH)
+@SUPERCELL
+@click.option("--counts", help="As VO=4,polaron=8; those of the lattice file for a named supercell.")
+@click.option("--number", "-n", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many.")
+@click.option("--known", type=PATH, help="JSON list of the canonical keys of what was labelled or tried.")
+@click.option("--boldness", type=float, default=1.0, show_default=True, help="What a unit of disagreement is worth.")
+@click.option("--temperature", type=float, default=600.0, show_default=True, help="K, of the last block.")
+@click.option("--start-temperature", type=float, help="K, of the first block.")
+@click.option("--moves", type=int, default=10_000, show_default=True, help="Trial moves per chain.")
+@click.option("--blocks", type=int, default=10, show_default=True, help="Candidates are taken after each.")
+@click.option("--chains", type=int, default=10, show_default=True)
+@click.option("--explore", type=click.Choice(["all", "layers", "carriers"]), default="all", show_default=True)
+@SEED
+@JSON
+@refuses
+def suggest_command(model, supercell, counts, number, known, boldness, explore, as_json, **settings):
+    """Which configurations to label next: low in predicted energy, disputed by the ensemble, and new."""
+    from leopold_model.patterns.network import load_pattern_model
+    from leopold_model.patterns.sampling import Sampler
+    from leopold_model.patterns.settings import AnnealConfig
+    from leopold_model.patterns.suggestion import suggest
+
+    learned = load_pattern_model(model)
+    cell = learned.instance.supercell(supercell)
+    try:
+        keys = json.loads(known.read_text()) if known else []
+    except (OSError, ValueError) as error:
+        raise PatternError(f"--known {known}: no JSON list of keys ({error})") from None
+    found = suggest(
+        Sampler(learned, cell, explore),
+        _composition(learned.instance, supercell, counts),
+        parse(settings, AnnealConfig, where="settings"),
+        n=number,
+        known=keys,
+        boldness=boldness,
+    )
+    rows = zip(found.keys, found.energies.tolist(), found.spreads.tolist(), found.occupations.tolist(), strict=True)
+    names = ("key", "energy_eV", "spread_eV", "occupations")
+    told = {"status": "finished", "suggestions": [dict(zip(names, row, strict=True)) for row in rows]}
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    for row in told["suggestions"]:
+        click.echo(f"{row['key']}  {row['energy_eV']:12.4f} +- {row['spread_eV']:.4f} eV")
 
 
 @command.command("starts")
@@ -286,6 +338,18 @@ def correlate(patterns, label, species, axis, rows, which, plot, picture, as_jso
         for d, values, errors in zip(acf.distances, acf.values.T, acf.errors.T, strict=True):
             pairs = (f"{v:6.2f} +- {e:5.2f}" for v, e in zip(values, errors, strict=True))
             click.echo(f"{d:8d}  " + "  ".join(f"{text:>14s}" for text in pairs))
+
+
+class _Told:
+    """Blocks done, on standard error, at most every ten seconds."""
+
+    def __init__(self):
+        self.at = time.monotonic()
+
+    def __call__(self, done: int, blocks: int) -> None:
+        if time.monotonic() - self.at > 10:
+            click.echo(f"block {done}/{blocks}", err=True)
+            self.at = time.monotonic()
 
 
 def _composition(instance: Instance, supercell: str, counts: str | None, delocalised: int = 0):

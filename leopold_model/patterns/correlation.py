@@ -9,7 +9,8 @@ configurations (seeds), which must not come from one chain.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
@@ -42,6 +43,21 @@ class Autocorrelation:
             "errors": [[None if np.isnan(e) else e for e in row] for row in self.errors.tolist()],
             "rows": list(self.rows),
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> Autocorrelation:
+        """Inverse of `to_dict`; further keys are left alone."""
+        own = {field.name: data[field.name] for field in fields(cls)}
+        errors = [[np.nan if e is None else e for e in row] for row in data["errors"]]
+        return cls(
+            **own
+            | {
+                "rows": tuple(data["rows"]),
+                "distances": np.array(data["distances"]),
+                "values": np.array(data["values"]),
+                "errors": np.array(errors),
+            }
+        )
 
     def peak(self, row: int = 0) -> int:
         """The distance of the highest value, d = 0 in the same row left out."""

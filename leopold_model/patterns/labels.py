@@ -59,9 +59,7 @@ class Labels:
     @cached_property
     def defect_keys(self) -> list[str]:
         """Canonical key of each without its carriers: the pattern of vacancies and dopants."""
-        species = self.supercell.lattice.species
-        keep = np.array([0, *(0 if s.kind == "carrier" else k + 1 for k, s in enumerate(species))], dtype=np.int8)
-        rows, inverse = np.unique(keep[self.occupations], axis=0, return_inverse=True)
+        rows, inverse = np.unique(self.supercell.without_carriers(self.occupations), axis=0, return_inverse=True)
         keys = [self.supercell.key(row) for row in rows]
         return [keys[i] for i in inverse.ravel()]
 

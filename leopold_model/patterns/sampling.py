@@ -6,19 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import Literal
 
 import numpy as np
 from ase.units import kB
 
 from leopold_model.patterns import PatternError, kernel
 from leopold_model.patterns.network import PatternModel
+from leopold_model.patterns.settings import Explore
 from leopold_model.patterns.supercell import Supercell
 from leopold_model.patterns.tables import make_tables, neighbours
 
 REFRESH = 5000  # moves after which the float32 state is computed anew
-
-Explore = Literal["all", "layers", "carriers"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,9 @@ class Sampler:
     """What chains of one supercell share: the energy model as tables, and the moves.
 
     `explore`: `all` defects move, carriers also between labels (layers); in `layers` carriers keep to their label; with
-    `carriers` nothing else moves. `reach` overrides how far a species moves at once, in parent vectors along each axis:
-    `{"VO": (1, 0, 0)}` keeps vacancies in their rows. `coupled` is the share of moves that take a defect and one beside
-    it along together.
+    `carriers` nothing else moves, and with `defects` all but them. `reach` overrides how far a species moves at once,
+    in parent vectors along each axis: `{"VO": (1, 0, 0)}` keeps vacancies in their rows. `coupled` is the share of
+    moves that take a defect and one beside it along together.
     """
 
     model: PatternModel
@@ -58,9 +56,10 @@ class Sampler:
     def _reach(self) -> np.ndarray:
         """(s, 3) parent vectors; zero: does not move."""
         still = np.zeros(3)
+        held = {"carriers": False, "defects": True}.get(self.explore)  # whether it is carriers that stay, or the others
         return np.array(
             [
-                still if self.explore == "carriers" and s.kind != "carrier" else self.reach.get(s.name, s.reach)
+                still if held is (s.kind == "carrier") else self.reach.get(s.name, s.reach)
                 for s in self.supercell.lattice.species
             ]
         )

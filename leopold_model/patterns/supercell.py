@@ -130,6 +130,19 @@ class Supercell:
         images = np.ascontiguousarray(self.images(occupations))
         return images[min(range(len(images)), key=lambda k: images[k].tobytes())]
 
+    def without_carriers(self, occupations: np.ndarray) -> np.ndarray:
+        """Configurations (..., n_sites) without their carriers: the pattern of vacancies, dopants and adatoms."""
+        species = self.lattice.species
+        keep = np.array([0, *(0 if s.kind == "carrier" else k + 1 for k, s in enumerate(species))], dtype=np.int8)
+        return keep[np.asarray(occupations)]
+
+    def aligned(self, occupations: np.ndarray) -> np.ndarray:
+        """(n_sites,) the image whose pattern without carriers is in its canonical setting, the smallest of those: what
+        relaxes once for a pattern then serves all configurations that have it."""
+        images = np.ascontiguousarray(self.images(occupations))
+        bare = np.ascontiguousarray(self.without_carriers(images))
+        return images[min(range(len(images)), key=lambda k: (bare[k].tobytes(), images[k].tobytes()))]
+
     def key(self, occupations: np.ndarray) -> str:
         """Hash of the supercell and the canonical image: equal exactly for symmetry-equivalent configurations."""
         text = self.hermite.astype("<i8").tobytes() + self.canonical(occupations).tobytes()

@@ -5,7 +5,13 @@ colour-blind readers.
 
 from leopold_model.plots.barrier import hop_barrier
 from leopold_model.plots.learning import moment_parity, pathway_bars, round_errors
-from leopold_model.plots.patterns import correlation_functions, pattern_map
+from leopold_model.plots.patterns import (
+    concentration_sweep,
+    confirmed_energies,
+    correlation_functions,
+    measured_overlay,
+    pattern_map,
+)
 from leopold_model.plots.sites import around_defects, defect_correlation, layer_populations
 from leopold_model.plots.strip import HopPictures, hop_animation, hop_strip, pictures
 from leopold_model.plots.transport import (
@@ -18,7 +24,8 @@ from leopold_model.plots.transport import (
 )
 
 __all__ = [
-    "HopPictures", "around_defects", "correlation_functions", "defect_correlation", "diffusion_plateau",
-    "direction_shares", "hop_animation", "hop_barrier", "hop_rates", "hop_strip", "hops_by_stay", "layer_populations",
-    "mobility", "moment_parity", "pathway_bars", "pattern_map", "pictures", "polar_mobility", "round_errors",
+    "HopPictures", "around_defects", "concentration_sweep", "confirmed_energies", "correlation_functions",
+    "defect_correlation", "diffusion_plateau", "direction_shares", "hop_animation", "hop_barrier", "hop_rates",
+    "hop_strip", "hops_by_stay", "layer_populations", "measured_overlay", "mobility", "moment_parity", "pathway_bars",
+    "pattern_map", "pictures", "polar_mobility", "round_errors",
 ]  # fmt: skip

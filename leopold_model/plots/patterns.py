@@ -105,3 +105,80 @@ def correlation_functions(path: Path, found: Mapping[str, Autocorrelation]) -> N
         if len(found) > 1:
             panels[0].legend(fontsize=8)
         save(figure, path, data)
+
+
+def concentration_sweep(path: Path, found: Mapping[str, Autocorrelation]) -> None:
+    """Where g peaks in each row against the share of sites occupied, one point per annealed area; the line is the mean
+    spacing of defects in a row."""
+    runs = sorted(found.values(), key=lambda acf: acf.concentration)
+    shares = np.array([acf.concentration for acf in runs])
+    data: dict[str, list] = {name: [] for name in ("row", "concentration", "peak_sites", "g")}
+    with matplotlib.rc_context(STYLE):
+        figure, (axes,) = axes_of(1, 1, width=3.6, height=2.8)
+        for k, row in enumerate(runs[0].rows):
+            peaks = [acf.peak(k) for acf in runs]
+            name = "same row" if row == 0 else f"row ±{row}"
+            axes.plot(shares, peaks, MARKERS[k % 6] + "-", color=COLOURS[k % 6], ms=5, lw=1, label=name)
+            heights = [float(acf.values[k, p]) for acf, p in zip(runs, peaks, strict=True)]
+            rows: tuple = ([row] * len(runs), shares, peaks, heights)
+            for column, entry in zip(data.values(), rows, strict=True):
+                column.extend(entry)
+        dense = np.linspace(shares.min(), shares.max(), 100)
+        axes.plot(dense, 1 / dense, color="0.7", lw=0.8, zorder=0, label="mean spacing")
+        axes.set(xlabel=f"share of {runs[0].label} sites with {runs[0].species}", ylabel="distance of the peak (sites)")
+        axes.set(ylim=(0, None))
+        axes.legend(fontsize=8)
+        save(figure, path, data)
+
+
+def measured_overlay(path: Path, found: Mapping[str, Autocorrelation], measured: Mapping) -> None:
+    """g of annealed areas and of measured positions (`Measured.to_dict`) against the distance in mean spacings: sites
+    times the share of occupied sites, so that areas of different density can be held beside each other."""
+    data: dict[str, list] = {name: [] for name in ("run", "row", "distance", "scaled_distance", "value", "error")}
+    curves = [(name, acf.concentration, acf.rows, acf.distances, acf.values, acf.errors) for name, acf in found.items()]
+    values, errors = (np.array(measured[key], dtype=float) for key in ("values", "errors"))
+    share = measured["concentration"]
+    curves.append(("measured", share, tuple(measured["rows"]), np.array(measured["distances"]), values, errors))
+    rows = [row for row in curves[0][2] if row in measured["rows"]]
+    with matplotlib.rc_context(STYLE):
+        figure, panels = axes_of(1, len(rows), width=3.2 * len(rows), height=2.8)
+        for k, (name, share, own, distances, values, errors) in enumerate(curves):
+            style: dict[str, Any] = {"fmt": MARKERS[k % 6] + "-", "ms": 4, "lw": 1, "capsize": 2}
+            style["color"] = "black" if name == "measured" else COLOURS[k % 6]
+            for panel, row in zip(panels, rows, strict=True):
+                r, start = own.index(row), 1 if row == 0 else 0
+                shown = np.where(np.isnan(errors[r]), 0.0, errors[r])
+                style["label"] = f"{name} ({share:.0%})"
+                panel.errorbar(distances[start:] * share, values[r, start:], yerr=shown[start:], **style)
+                n = len(distances)
+                entries = ([name] * n, [row] * n, distances, distances * share, values[r], errors[r])
+                for column, entry in zip(data.values(), entries, strict=True):
+                    column.extend(entry)
+        for panel, row in zip(panels, rows, strict=True):
+            panel.axhline(1.0, color="0.7", lw=0.8, zorder=0)
+            panel.set_title(
+                "same row" if row == 0 else "adjacent rows" if row == 1 else f"{row} rows apart", fontsize=9
+            )
+            panel.set(xlabel="distance (mean spacings)", ylabel="$g$", ylim=(0, None))
+        panels[0].legend(fontsize=8)
+        save(figure, path, data)
+
+
+def confirmed_energies(path: Path, rounds: Mapping[int, tuple[list[float], list[float]]], unit: str = "eV") -> None:
+    """Energies predicted by the model that suggested a configuration, and confirmed by the reference, by round."""
+    data: dict[str, list] = {name: [] for name in ("round", "predicted_eV", "confirmed_eV")}
+    with matplotlib.rc_context(STYLE):
+        figure, (axes,) = axes_of(1, 1, width=3.4, height=3.2)
+        everything = [value for pair in rounds.values() for values in pair for value in values]
+        ends = (min(everything), max(everything))
+        axes.plot(ends, ends, color="0.7", lw=0.8, zorder=0)
+        for k, (number, (predicted, confirmed)) in enumerate(sorted(rounds.items())):
+            axes.plot(
+                confirmed, predicted, MARKERS[k % 6], color=COLOURS[k % 6], ms=5, mec="white", label=f"round {number}"
+            )
+            rows: tuple = ([number] * len(predicted), predicted, confirmed)
+            for column, entry in zip(data.values(), rows, strict=True):
+                column.extend(entry)
+        axes.set(xlabel=f"confirmed ({unit})", ylabel=f"predicted ({unit})", aspect="equal")
+        axes.legend(fontsize=8)
+        save(figure, path, data)

@@ -40,7 +40,7 @@ class ContcarWriter:
         self.head = f"{poscar.comment}\n   1.00000000000000\n{cell}{_counts(poscar.types, poscar.counts)}"
         n, selective = len(job.masses), not poscar.free.all()
         self.head += ("Selective dynamics\n" if selective else "") + "Direct\n"
-        flags = ["".join(f"{'FT'[flag]:>4s}" for flag in row) if selective else "" for row in poscar.free]
+        flags = ["".join(f"{'FT'[int(flag)]:>4s}" for flag in row) if selective else "" for row in poscar.free]
         self.position_rows = "".join("%20.16f" * 3 + flag + "\n" for flag in flags)
         self.velocity_rows = ("%16.8E" * 3 + "\n") * n
 

@@ -47,6 +47,15 @@ _STAGES = {
         "NSW": (200, "stops by EDIFFG long before"),
         "EDIFFG": (-0.02, "eV/A"),
     },
+    "delocalised": {
+        "ISPIN": (1, "without spin a carrier spreads over the host: defects relax as if there were none"),
+        "ALGO": ("Normal", "as the runs it is compared with"),
+        "EDIFF": (1e-6, "its energy is a label too"),
+        "IBRION": (2, "conjugate gradients"),
+        "NSW": (200, "stops by EDIFFG long before"),
+        "EDIFFG": (-0.02, "eV/A"),
+        "LWAVE": (False, "its orbitals would hold later carriers where they are: nowhere"),
+    },
     "static": {
         "ALGO": ("Normal", "steady convergence of the localised level"),
         "EDIFF": (1e-6, "tight, so that onsite matrices belong to the final density"),
@@ -90,7 +99,7 @@ class PolaronCell:
 
     `counts` and `valences` (electrons in the POTCAR) per block; `hubbard` {species: (l, U, J)} in eV; species left
     out get no onsite matrix. `closed_shell` is the electron count without carriers, the neutral cell's if None (a
-    dopant or a vacancy that brings carriers along needs it).
+    dopant or a vacancy that brings carriers along needs it). `delocalised` carriers stay in the cell without a site.
     """
 
     species: Sequence[str]
@@ -100,6 +109,7 @@ class PolaronCell:
     n_carriers: int = 1
     hubbard: Mapping[str, tuple[int, float, float]] = field(default_factory=dict)
     closed_shell: float | None = None
+    delocalised: bool = False
 
     def __post_init__(self):
         if not len(self.species) == len(self.counts) == len(self.valences):
@@ -196,7 +206,10 @@ def conflicts(tags: Mapping, cell: PolaronCell | None = None, *, occ_atoms: Iter
 
     if _truth(get("LNONCOLLINEAR")) or _truth(get("LSORBIT")):
         said.append("LNONCOLLINEAR/LSORBIT = .TRUE.: moments become vectors and cannot be used; remove the tag")
-    if get("ISPIN", 1) != 2:
+    if cell is not None and cell.delocalised:
+        if get("ISPIN", 1) != 1:
+            said.append(f"ISPIN = {get('ISPIN')}: a carrier could localise, but is to be delocalised; set ISPIN = 1")
+    elif get("ISPIN", 1) != 2:
         said.append(f"ISPIN = {get('ISPIN', 1)}: no site moments to find the carrier by; set ISPIN = 2")
     if get("LORBIT", 0) < 10:
         said.append(f"LORBIT = {get('LORBIT', 0)}: no table of site moments is printed; set LORBIT = 11")

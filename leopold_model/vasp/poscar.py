@@ -23,8 +23,12 @@ def blocks(symbols: Sequence[str]) -> list[tuple[str, int]]:
     return [(symbol, len(list(group))) for symbol, group in groupby(symbols)]
 
 
-def write_poscar(path: str | Path, atoms: Atoms, velocities: np.ndarray | None = None) -> None:
-    """Write `atoms` (site order kept, all digits) with `velocities` (n, 3) in Angstrom/fs if given."""
+def write_poscar(
+    path: str | Path, atoms: Atoms, velocities: np.ndarray | None = None, free: np.ndarray | None = None
+) -> None:
+    """Write `atoms` (site order kept, all digits) with `velocities` (n, 3) in Angstrom/fs if given; where `free` (n, 3)
+    is given, selective dynamics holds the coordinates that are false."""
+    flags = None if free is None else [" ".join("T" if f else "F" for f in row) for row in free]
     order = blocks(atoms.get_chemical_symbols())
     lines = [
         " ".join(f"{symbol}{count}" for symbol, count in order),
@@ -32,8 +36,9 @@ def write_poscar(path: str | Path, atoms: Atoms, velocities: np.ndarray | None =
         *_rows(atoms.cell.array),
         " ".join(symbol for symbol, _ in order),
         " ".join(str(count) for _, count in order),
+        *(["Selective dynamics"] if flags else []),
         "Direct",
-        *_rows(atoms.get_scaled_positions(wrap=False)),
+        *_rows(atoms.get_scaled_positions(wrap=False), flags),
     ]
     if velocities is not None:
         velocities = np.asarray(velocities, dtype=float)
@@ -122,8 +127,9 @@ def read_magmom(tag: str | Sequence) -> list[float]:
     return moments
 
 
-def _rows(array: np.ndarray) -> list[str]:
-    return ["  ".join(f"{v:21.16f}" for v in row) for row in array]
+def _rows(array: np.ndarray, flags: Sequence[str] | None = None) -> list[str]:
+    rows = ["  ".join(f"{v:21.16f}" for v in row) for row in array]
+    return rows if flags is None else [f"{row}  {flag}" for row, flag in zip(rows, flags, strict=True)]
 
 
 def _row(line: str) -> np.ndarray:

@@ -62,7 +62,7 @@ def _imposed(
             wanted = distinct_orbital(*matrices[site][1:])
             orbitals |= {} if wanted is None else {str(site): wanted.tolist()}
         except ValueError as error:
-            orbital = carrier.get_dict().get("orbital")
+            orbital = carrier.get_dict().get("orbitals", {}).get(str(site), carrier.get_dict().get("orbital"))
             matrices |= omc_matrices({}, site, carrier=carrier["kind"], angular=degree, orbital=orbital)
             origins.append(f"atom {site} nominal: {error}")
     node = orm.SinglefileData(io.StringIO(occmatrix_text(matrices)), filename="OCCMATRIX")

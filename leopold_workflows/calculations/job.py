@@ -52,7 +52,7 @@ class LeopoldCalculation(CalcJob):
         """`copies` maps a name in the job's folder to the one-file node whose content goes there."""
         code = CodeInfo()
         code.code_uuid = self.inputs.code.uuid
-        code.cmdline_params = [self.VERB, *arguments]
+        code.cmdline_params = [*self.VERB.split("."), *arguments]
         code.stdout_name, code.stderr_name = stdout, STDERR
         calcinfo = CalcInfo()
         calcinfo.codes_info = [code]

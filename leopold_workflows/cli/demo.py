@@ -11,8 +11,15 @@ from rich.console import Console
 from rich.live import Live
 
 from leopold_workflows.cli import embedded, options
+from leopold_workflows.cli.show import PATTERNS
 
-SYSTEMS = {"mgo": "MgO + hole", "tio2": "rutile TiO2 + electron", "tio2_f": "F-doped rutile TiO2 + its electron"}
+# name of the system, its WorkChain, the material of the protocols
+SYSTEMS = {
+    "mgo": ("MgO + hole", "leopold.dynamics", "mgo"),
+    "tio2": ("rutile TiO2 + electron", "leopold.dynamics", "tio2"),
+    "tio2_f": ("F-doped rutile TiO2 + its electron", "leopold.dynamics", "tio2_f"),
+    "tio2_110": ("oxygen vacancies and polarons on TiO2(110)", "leopold.patterns", "tio2_110_thin"),
+}
 # beside the protocol: several arrangements of the dopant share what one crystal has of dynamics
 OVERRIDES: dict[str, dict] = {"tio2_f": {"fpmd": {"steps": 1000}}}
 REFRESH_SECONDS = 2.0
@@ -25,7 +32,8 @@ REFRESH_SECONDS = 2.0
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Daemon workers.")
 @options.overrides
 def demo(system: str, protocol: str, folder: Path, workers: int, overrides: dict | None) -> None:
-    """Run SYSTEM (mgo, tio2 or tio2_f) end to end against the VASP stand-in. Ctrl-C stops; the same command goes on."""
+    """Run SYSTEM (mgo, tio2, tio2_f or tio2_110) end to end against the VASP stand-in. Ctrl-C stops; the same command
+    goes on."""
     console = Console()
     out = folder / system
     out.mkdir(parents=True, exist_ok=True)
@@ -41,8 +49,9 @@ def demo(system: str, protocol: str, folder: Path, workers: int, overrides: dict
             clock.save()
             embedded.stop_daemon()
 
-    from leopold_workflows.report import write_report
+    from leopold_workflows import pattern_report, report
 
+    write_report = pattern_report.write_report if process.process_label in PATTERNS else report.write_report
     write_report(process, out, console, wall_time_s=clock.elapsed)
     raise SystemExit(0 if process.is_finished_ok else 1)
 
@@ -87,11 +96,12 @@ def _load_or_submit(system: str, protocol: str, overrides: dict | None, out: Pat
 
     started = time.time()
     vasp, leopold = embedded.codes()
+    title, workchain, material = SYSTEMS[system]
     try:
-        builder = WorkflowFactory("leopold.dynamics").get_builder_from_protocol(
+        builder = WorkflowFactory(workchain).get_builder_from_protocol(
             code_vasp=vasp,
             code_leopold=leopold,
-            material=system,
+            material=material,
             protocol=protocol,
             overrides=OVERRIDES.get(system, {}) | (overrides or {}),
         )
@@ -102,37 +112,39 @@ def _load_or_submit(system: str, protocol: str, overrides: dict | None, out: Pat
     clock = Clock(path, process.uuid, protocol, time.time() - started)
     clock.save()
     console.print(
-        f"[bold]{SYSTEMS[system]}[/bold], protocol {protocol}: "
-        f"PolaronDynamicsWorkChain<{process.pk}> submitted to the daemon.\n"
+        f"[bold]{title}[/bold], protocol {protocol}: {process.process_label}<{process.pk}> submitted to the daemon.\n"
         f"[dim]look inside with: AIIDA_PATH={out.parent / '.aiida'} .venv/bin/verdi process status {process.pk}[/dim]"
     )
     return process, clock
 
 
+def _snapshot(process):
+    from leopold_workflows import pattern_progress, progress
+
+    return (pattern_progress if process.process_label in PATTERNS else progress).snapshot(process)
+
+
 def _watch(process, clock: Clock, console: Console) -> None:
-    from leopold_workflows.progress import snapshot
 
     if not console.is_terminal:
         _watch_lines(process, clock, console)
         return
     with Live(console=console, refresh_per_second=4, transient=False) as live:
         while not process.is_terminated:
-            live.update(snapshot(process).panel(clock.elapsed))
+            live.update(_snapshot(process).panel(clock.elapsed))
             clock.save()
             time.sleep(REFRESH_SECONDS)
-        live.update(snapshot(process).panel(clock.elapsed))
+        live.update(_snapshot(process).panel(clock.elapsed))
 
 
 def _watch_lines(process, clock: Clock, console: Console) -> None:
     """Without a terminal (logs, CI): a line whenever something changed, at most every ten seconds."""
-    from leopold_workflows.progress import snapshot
-
     last = ""
     while not process.is_terminated:
-        line = snapshot(process).line()
+        line = _snapshot(process).line()
         if line != last:
             console.print(f"{clock.elapsed / 60:6.1f} min  {line}", highlight=False, soft_wrap=True)
             last = line
         clock.save()
         time.sleep(10)
-    console.print(f"{clock.elapsed / 60:6.1f} min  {snapshot(process).line()}", highlight=False, soft_wrap=True)
+    console.print(f"{clock.elapsed / 60:6.1f} min  {_snapshot(process).line()}", highlight=False, soft_wrap=True)

@@ -162,6 +162,46 @@ def barrier(
         click.echo(f"submitted BarrierWorkChain<{pk}>; `aiida-leopold show figures {pk}` draws it when it is done")
 
 
+@launch.command()
+@click.argument("material")
+@_shared
+@click.option("--lattice", help="Instead of the material's: a shipped lattice (`leopold patterns lattice`) or a YAML.")
+@click.option(
+    "--measured", type=click.Path(exists=True, dir_okay=False), help="CSV of measured positions, x and y in Å."
+)
+def patterns(
+    material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, lattice, measured
+) -> None:
+    """Where defects and carriers of a MATERIAL sit: learned energies, annealed areas, correlations.
+
+    Example: aiida-leopold launch patterns tio2_110 --vasp vasp@cluster --leopold leopold@cluster
+    --potential-family PBE.54 --measured vacancies.csv
+    """
+    from aiida import load_profile
+    from aiida.orm import SinglefileData
+    from aiida.plugins import WorkflowFactory
+
+    if structure is not None:
+        raise click.ClickException("--structure: the structures of patterns are those of --lattice")
+    load_profile()
+    try:
+        builder = WorkflowFactory("leopold.patterns").get_builder_from_protocol(
+            code_vasp=_code("--vasp", vasp),
+            code_leopold=_code("--leopold", leopold),
+            material=material,
+            protocol=protocol,
+            potential_family=potential_family,
+            overrides=overrides,
+            lattice=lattice,
+            measured=None if measured is None else SinglefileData(Path(measured).resolve()),
+        )
+        pk = _submit(builder, dry_run)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if pk is not None:
+        click.echo(f"submitted PatternsWorkChain<{pk}>; `aiida-leopold show status {pk}` watches it")
+
+
 def _submit(builder, dry_run: bool) -> int | None:
     """The PK of the process; None for a dry run, which prints the inputs. ValueError when they are at fault."""
     from aiida.engine import submit

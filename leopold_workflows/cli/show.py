@@ -25,22 +25,28 @@ def _node(pk: int):
         raise click.BadParameter(f"no node with pk {pk} in this profile; `verdi process list -a` shows them") from None
 
 
+# WorkChains of patterns, which have a progress and a report of their own
+PATTERNS = ("PatternsWorkChain", "LearnPatternsWorkChain", "SurfacePatternWorkChain")
+
+
 def _study(pk: int):
     node = _node(pk)
-    if getattr(node, "process_label", None) != "PolaronDynamicsWorkChain":
-        raise click.BadParameter(f"node {pk} is no PolaronDynamicsWorkChain but {node.__class__.__name__}")
+    known = ("PolaronDynamicsWorkChain", *PATTERNS)
+    if getattr(node, "process_label", None) not in known:
+        raise click.BadParameter(f"node {pk} is a {node.__class__.__name__}, none of {', '.join(known)}")
     return node
 
 
 @show.command()
 @click.argument("pk", type=int)
 def status(pk: int) -> None:
-    """Stage, round, frames, errors, pathways of study PK."""
+    """Stage, round, labels, errors, pathways of study PK."""
     import time
 
-    from leopold_workflows.progress import snapshot
+    from leopold_workflows import pattern_progress, progress
 
     node = _study(pk)
+    snapshot = (pattern_progress if node.process_label in PATTERNS else progress).snapshot
     end = node.mtime.timestamp() if node.is_terminated else time.time()
     Console().print(snapshot(node).panel(end - node.ctime.timestamp()))
 
@@ -50,10 +56,12 @@ def status(pk: int) -> None:
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("report"), show_default=True)
 def report(pk: int, folder: Path) -> None:
     """Write the report of study PK: report.md, summary.json, figures."""
-    from leopold_workflows.report import write_report
+    from leopold_workflows import pattern_report
+    from leopold_workflows import report as dynamics_report
 
     folder.mkdir(parents=True, exist_ok=True)
     node = _study(pk)
+    write_report = (pattern_report if node.process_label in PATTERNS else dynamics_report).write_report
     write_report(node, folder, Console(), wall_time_s=(node.mtime - node.ctime).total_seconds())
 
 

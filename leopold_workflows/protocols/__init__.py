@@ -16,7 +16,10 @@ import yaml
 
 FOLDER = Path(__file__).parent
 # sections in which any key is allowed here (`parameters` and `retraining` are held against their schema at launch)
-OPEN = ("parameters", "retraining", "incar", "options", "resources", "hubbard", "formal_charges", "potentials", "basis")
+OPEN = (
+    "parameters", "retraining", "incar", "options", "resources", "hubbard", "formal_charges", "potentials", "basis",
+    "counts", "orbitals",
+)  # fmt: skip
 
 
 class ProtocolError(ValueError):

@@ -42,6 +42,12 @@ def expose(spec) -> None:
         help="Per kind `{l, u, j}` of DFT+U; `l` alone (u = 0) prints the onsite occupations without correcting.",
     )
     spec.input(
+        "vasp.dynamics",
+        valid_type=orm.Dict,
+        required=False,
+        help="`positions_dof` (n_atoms, 3), true where a coordinate may move: slabs keep their bottom.",
+    )
+    spec.input(
         "vasp.reducer",
         valid_type=orm.AbstractCode,
         required=False,
@@ -96,6 +102,8 @@ def job_inputs(
         inputs.settings = orm.Dict(READ_AND_DROP)
         if "reducer" in vasp:
             inputs.reducer = vasp["reducer"]
+    if "dynamics" in vasp:
+        inputs.dynamics = vasp["dynamics"]
     for name, node in (("occmatrix", occmatrix), ("velocities", velocities), ("restart_folder", restart_folder)):
         if node is not None:
             inputs[name] = node
@@ -211,6 +219,7 @@ def cell_of(
             if kind in dict(order)
         },
         closed_shell=closed_shell_electrons(structure, potential, carrier),
+        delocalised=bool(carrier.get("delocalised")),
     )
 
 

@@ -40,8 +40,9 @@ class LeopoldVaspCalculation(VaspCalculation):
             "carrier",
             valid_type=orm.Dict,
             help="`kind` ('electron' or 'hole'), `n`, `species` (list of those that can take it); optionally "
-            "`formal_charges` per species, from which the electrons of the cell without carrier are counted, and "
-            "`orbital`, the real harmonic (index in VASP's order, or a vector) that occupations are imposed in.",
+            "`formal_charges` per species, from which the electrons of the cell without carrier are counted; "
+            "`orbital`, the real harmonic (index in VASP's order, or a vector) that occupations are imposed in, and "
+            "`orbitals`, others by site; `delocalised` where ISPIN = 1 spreads the carriers over the host.",
         )
         spec.input(
             "occmatrix",
@@ -144,7 +145,8 @@ class LeopoldVaspCalculation(VaspCalculation):
         """Write POSCAR with all digits, and with velocities where given: a restart must not lose a bit."""
         structure = self.inputs.structure
         velocities = self.inputs.velocities.get_array("velocities") if "velocities" in self.inputs else None
-        write_poscar(Path(dst), structure.get_ase(), velocities=velocities)
+        free = self.inputs.dynamics["positions_dof"] if "dynamics" in self.inputs else None
+        write_poscar(Path(dst), structure.get_ase(), velocities=velocities, free=free)
 
     def write_potcar(self, dst: str) -> None:
         """Write the potentials one after the other, in the order of POSCAR's blocks."""

@@ -56,9 +56,10 @@ class LeopoldVaspParser(Parser):
             problem = "; ".join([*run.problems, self._last_words()])
             return self._critical(notifications) or self.exit_codes.ERROR_NO_COMPLETE_STEP.format(problem=problem)
         self.out("frames", FrameSetData.from_frames(steps))
-        self.out("carrier", orm.Dict(self._carrier(run, steps)))
         self._last_structure(steps)
-        self._occupations(run, steps[-1])
+        if not self._delocalised:
+            self.out("carrier", orm.Dict(self._carrier(run, steps)))
+            self._occupations(run, steps[-1])
         return self._verdict(run, steps, notifications)
 
     # ------------------------------------------------------------------------------------------------------- exit code
@@ -116,8 +117,9 @@ class LeopoldVaspParser(Parser):
         settings = adapter.settings_hash(
             inputs.structure, inputs.parameters.get_dict(), dict(inputs.potential), inputs.kpoints
         )
+        n_carriers = 0 if self._delocalised else carrier["n"]
         steps = frames(
-            run, carrier=carrier["kind"], n_carriers=carrier["n"], run_name=tags.pop("run", self.node.uuid),
+            run, carrier=carrier["kind"], n_carriers=n_carriers, run_name=tags.pop("run", self.node.uuid),
             source=source, settings=settings,
         )  # fmt: skip
         tags.pop("source", None)
@@ -230,6 +232,10 @@ class LeopoldVaspParser(Parser):
         else:
             with self.retrieved.base.repository.as_path(name) as path:
                 yield path
+
+    @property
+    def _delocalised(self) -> bool:
+        return bool(self.node.inputs.carrier.get_dict().get("delocalised"))
 
     @property
     def _moving(self) -> bool:

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 from aiida import orm
 from parsevasp.constants import incar_tags
 
@@ -19,7 +20,7 @@ EXTRA_TAGS = {
     "nhc_period", "nhc_nrespa", "nhc_ns", "iopt",
 }  # fmt: skip
 OPEN_TAGS = re.compile(r"occdir\d+|ml_\w+")
-CARRIER_KEYS = ("kind", "n", "species", "formal_charges", "orbital")
+CARRIER_KEYS = ("kind", "n", "species", "formal_charges", "orbital", "orbitals", "delocalised")
 HUBBARD_KEYS = ("l", "u", "j")
 
 
@@ -35,6 +36,8 @@ def faults(inputs: Mapping) -> str | None:
     except ValueError as error:
         return "\n".join([*found, f"potential: {error}"])
     found += [f"parameters: {message}" for message in conflicts(parameters, cell)]
+    if "dynamics" in inputs:
+        found += _selective(inputs["dynamics"], structure)
     if "velocities" in inputs:
         found += _velocities(inputs["velocities"], structure)
     return "\n".join(found) or None
@@ -70,7 +73,7 @@ def impose_faults(vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict
     """Why occupations cannot be imposed on `sites`, None when they can; to be asked after `study_faults`."""
     if "hubbard" not in vasp:
         return "vasp.hubbard is missing: occupations can only be imposed on species with DFT+U; give {kind: {l, u}}"
-    hubbard, orbital = vasp["hubbard"].get_dict(), carrier.get_dict().get("orbital")
+    hubbard, asked = vasp["hubbard"].get_dict(), carrier.get_dict()
     for site in sites:
         kind = structure.sites[site].kind_name
         if kind not in hubbard:
@@ -79,7 +82,8 @@ def impose_faults(vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict
                 f"add {kind}: {{l, u}} (u = 0 prints the occupations without correcting)"
             )
         try:
-            omc_matrices({}, site, carrier=carrier["kind"], angular=int(hubbard[kind]["l"]), orbital=orbital)
+            orbital = asked.get("orbitals", {}).get(str(site), asked.get("orbital"))
+            omc_matrices({}, site, carrier=asked["kind"], angular=int(hubbard[kind]["l"]), orbital=orbital)
         except ValueError as error:
             return f"carrier: {error}"
     return None
@@ -175,6 +179,13 @@ def _velocities(node: orm.ArrayData, structure: orm.StructureData) -> Iterator[s
     expected = (len(structure.sites), 3)
     if shape != expected:
         yield f"velocities: array 'velocities' has shape {shape}, expected {expected} in Angstrom/fs"
+
+
+def _selective(node: orm.Dict, structure: orm.StructureData) -> Iterator[str]:
+    shape = np.shape(node.get_dict().get("positions_dof", []))
+    expected = (len(structure.sites), 3)
+    if shape != expected:
+        yield f"dynamics: positions_dof has shape {shape}, expected {expected}: true where a coordinate may move"
 
 
 def tag_faults(tags: Mapping) -> str | None:

@@ -103,7 +103,7 @@ def test_annealing_and_what_follows_from_it(tmp_path):
 def test_sites_of_a_lattice():
     found = json.loads(leopold("lattice", "tio2_110", "--json").output)
     assert [row["label"] for row in found["sites"]] == ["S0A", "S1A", "Obr"]
-    assert leopold("lattice").output.split() == ["rutile_f", "srtio3_001", "tio2_110"]
+    assert leopold("lattice").output.split() == ["rutile_f", "srtio3_001", "tio2_110", "tio2_110_thin"]
 
 
 @pytest.mark.parametrize(
@@ -133,3 +133,31 @@ def test_point_charges_are_those_of_the_exact_lattice():
     np.testing.assert_allclose(found, exact.energies(drawn), atol=2e-3)
     images = exact.cell.images(drawn[0])
     assert np.ptp(point_charge_energies(exact.cell, images)) < 1e-9
+
+
+def test_settings_of_patterns_are_validated(tmp_path):
+    def validate(kind, text):
+        (tmp_path / "settings.yaml").write_text(text)
+        return CliRunner().invoke(main, ["validate", str(tmp_path / "settings.yaml"), "--kind", kind])
+
+    assert validate("patterns-train", "epochs: 20\ndescriptor: {kind: free}\n").exit_code == 0
+    assert validate("patterns-anneal", "temperature: 900\nexplore: defects\n").exit_code == 0
+    assert "did you mean 'members'" in validate("patterns-train", "member: 3\n").output
+    assert "explore" in validate("patterns-anneal", "explore: nothing\n").output
+    assert "species" in validate("lattice", "name: nowhere\n").output
+
+
+def test_suggestions_are_low_new_and_distinct(tmp_path):
+    from leopold_model.patterns.descriptor import DescriptorConfig
+
+    model = random_model(load_lattice("tio2_110"), DescriptorConfig(kind="free", cutoff=5.0), members=2, scale=0.3)
+    model.save(tmp_path / "patterns.npz")
+    options = ["--supercell", "3x2", "--counts", "VO=1,polaron=2", "--moves", 100, "--chains", 4, "--json"]
+    first = json.loads(leopold("suggest", tmp_path / "patterns.npz", *options, "-n", 5).stdout)["suggestions"]
+    keys = [row["key"] for row in first]
+    assert len(set(keys)) == 5
+    scores = [row["energy_eV"] - row["spread_eV"] for row in first]
+    assert scores == sorted(scores)
+    (tmp_path / "known.json").write_text(json.dumps(keys[:3]))
+    more = leopold("suggest", tmp_path / "patterns.npz", *options, "-n", 2, "--known", tmp_path / "known.json")
+    assert [row["key"] for row in json.loads(more.stdout)["suggestions"]] == keys[3:]

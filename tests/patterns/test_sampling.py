@@ -173,3 +173,28 @@ def test_annealing_finds_the_ground_state(model, exact):
 def test_bad_input_is_refused(model, make, message):
     with pytest.raises(PatternError, match=message):
         make(model)
+
+
+def test_carriers_stay_where_chance_put_them_while_defects_move(model):
+    rng = np.random.default_rng(5)
+    start_at = random_configuration(SMALL, ONE, rng)
+    polaron, vacancy = TIO2.lattice.code("polaron"), TIO2.lattice.code("VO")
+    chain = Sampler(model, SMALL, explore="defects").chain(start_at, seed=1)
+    samples = chain.sample(3000.0, 50, every=20)
+    assert ((samples == polaron) == (start_at == polaron)).all()
+    assert len(np.unique(samples == vacancy, axis=0)) > 3
+
+
+def test_a_run_out_of_time_ends_as_one_that_was_never_stopped(model, tmp_path):
+    config = AnnealConfig(temperature=900.0, moves=400, blocks=8, chains=2, seed=4)
+    whole = anneal(Sampler(model, SMALL), ONE, config)
+    path = tmp_path / "anneal.h5"
+    rounds = 0
+    while True:
+        run = anneal(Sampler(model, SMALL), ONE, config, checkpoint=path, max_seconds=1e-9)
+        rounds += 1
+        if run.summary()["status"] == "finished":
+            break
+    assert rounds == 8
+    np.testing.assert_array_equal(run.last, whole.last)
+    np.testing.assert_array_equal(run.energies, whole.energies)

@@ -130,3 +130,15 @@ def test_a_run_without_polarons_balances_by_delocalised_carriers():
 def test_bad_supercells_and_occupations_are_refused(make, message):
     with pytest.raises(PatternError, match=message):
         make()
+
+
+def test_configurations_that_share_a_pattern_are_brought_to_one_setting_of_it():
+    cell, rng = TIO2.supercell("4x3"), np.random.default_rng(2)
+    base = random_configuration(cell, TIO2.composition("4x3"), rng)
+    bare = cell.without_carriers(base)
+    assert set(np.unique(bare)) == {0, TIO2.lattice.code("VO")} and (bare == base)[bare > 0].all()
+    for image in cell.images(base)[::7]:
+        aligned = cell.aligned(image)
+        assert cell.key(aligned) == cell.key(base)
+        np.testing.assert_array_equal(cell.without_carriers(aligned), cell.canonical(bare))
+    np.testing.assert_array_equal(cell.aligned(cell.images(base)[3]), cell.aligned(base))

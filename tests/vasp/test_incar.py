@@ -1,5 +1,7 @@
 """INCAR of a polaron run: sound by default, and every setting that would lose the carrier or its labels is named."""
 
+from dataclasses import replace
+
 import pytest
 from pymatgen.io.vasp.inputs import Incar
 
@@ -23,13 +25,23 @@ LEVEL = ("PREC", "LREAL", "LASPH", "ISMEAR", "SIGMA", "ISPIN", "LMAXMIX")
 
 
 @pytest.mark.parametrize("cell", [RUTILE, MGO])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "delocalised"])
 def test_the_defaults_have_no_conflict_and_a_reason_each(stage, cell):
     tags = polaron_incar(stage, cell, sites=[3])
     assert conflicts(tags, cell, occ_atoms=[3] if stage == "omc" else []) == []
     assert set(tags) <= set(reasons(stage))
     assert {tag: tags[tag] for tag in LEVEL} == {tag: polaron_incar("static", cell)[tag] for tag in LEVEL}
     assert set(defaults(stage)) <= set(tags)
+
+
+def test_carriers_that_are_to_be_delocalised_get_no_spin():
+    spread = replace(RUTILE, delocalised=True)
+    tags = polaron_incar("delocalised", spread)
+    assert tags["ISPIN"] == 1 and tags["NELECT"] == RUTILE.nelect and "MAGMOM" not in tags
+    differ = {tag for tag in LEVEL if tags[tag] != polaron_incar("static", RUTILE)[tag]}
+    assert differ == {"ISPIN"}
+    assert "set ISPIN = 1" in conflicts(tags | {"ISPIN": 2}, spread)[0]
+    assert "set ISPIN = 2" in conflicts(tags, RUTILE)[0]
 
 
 def test_electrons_hubbard_and_moments_of_the_material():
@@ -132,5 +144,5 @@ def test_descriptions_that_cannot_be_are_refused():
         PolaronCell(["Ti", "O"], [96, 192], [12, 6], hubbard={"V": (2, 3.0, 0.0)})
     with pytest.raises(VaspError, match="carrier = 'exciton'"):
         PolaronCell(["Ti"], [2], [12], carrier="exciton")
-    with pytest.raises(VaspError, match="omc, relax, static, md"):
+    with pytest.raises(VaspError, match="omc, relax, delocalised, static, md"):
         defaults("relaxation")

@@ -88,6 +88,30 @@ def test_a_barrier_needs_a_model_and_a_hop(standin, leopold_code, make_model):
     assert "--model 99999: no such node" in call("--model", "99999", "--sites", "32", "33").output
 
 
+def test_patterns_are_launched_for_a_lattice(standin, leopold_code, tmp_path):
+    def call(*options, material="tio2_110_thin", overrides=None):
+        path = tmp_path / "overrides.yaml"
+        path.write_text(yaml.safe_dump({"patterns": overrides or {}}))
+        arguments = ["launch", "patterns", material, "--vasp", str(standin.pk), "--leopold", str(leopold_code.pk)]
+        return CliRunner().invoke(main, [*arguments, "--overrides", str(path), "--dry-run", *options])
+
+    good = call("--protocol", "fast")
+    assert good.exit_code == 0, good.output
+    assert "max_labels: 48" in good.output and "supercell: 4x2" in good.output
+    (tmp_path / "measured.csv").write_text("position\n3\n")
+    for result, words in (
+        (call(material="mgo"), "has no section `patterns`"),
+        (call("--lattice", "tio2_111"), "no such file, and none of"),
+        (call("--measured", str(tmp_path / "measured.csv")), "give `x` and `y` in Angstrom"),
+        (call(overrides={"learn": {"per_rounds": 3}}), "did you mean 'per_round'"),
+        (call(overrides={"counts": {"VO": 2, "polaron": 3}}), "need 4 polaron"),
+        (call(overrides={"surface": {"area": "1x4", "counts": {"VO": 1, "polaron": 2}, "sweep": []}}), "too small"),
+        (call(overrides={"train": {"parameters": {"epoch": 3}}}), "did you mean 'epochs'"),
+    ):
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.output
+        assert words in result.output
+
+
 def test_yaml_that_is_none_and_codes_and_families_that_are_not_there_are_named(launch):
     for result, words in (
         (launch(text="seed: {stride: 3"), "overrides.yaml is not valid YAML"),

@@ -1,0 +1,165 @@
+"""The jobs `leopold patterns train | suggest | anneal`: labels in, model, configurations and patterns out."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+from aiida import orm
+from pydantic import BaseModel
+
+from leopold_model.config import ConfigError, parse
+from leopold_model.patterns.settings import AnnealConfig, PatternTrainConfig, SearchConfig
+from leopold_workflows.calculations.job import OUT_OF_WALLTIME, RESULT, LeopoldCalculation
+from leopold_workflows.data.patterns import PatternLabelsData, PatternModelData, PatternRunData
+
+LABELS, MODEL, RUN, KNOWN = "labels.h5", "patterns.npz", "anneal.h5", "known.json"
+
+
+class PatternCalculation(LeopoldCalculation):
+    """Base of the three: `parameters` of a schema, the result on standard output."""
+
+    SCHEMA: type[BaseModel]
+    MANAGED: tuple[str, ...] = ()  # keys of the schema that ports decide
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input(
+            "parameters",
+            valid_type=orm.Dict,
+            validator=cls.check_parameters,
+            help=f"Keys of {cls.SCHEMA.__name__}.",
+        )
+
+    @classmethod
+    def check_parameters(cls, node: orm.Dict | None, _=None) -> str | None:
+        """Validator of the port: the schema's own messages, and no key that the ports set."""
+        if node is None:
+            return None
+        taken = sorted(set(node.get_dict()) & set(cls.MANAGED))
+        if taken:
+            return f"{taken[0]!r} is set by the ports of leopold.{cls.VERB}: remove it from `parameters`"
+        try:
+            parse(node.get_dict(), cls.SCHEMA, where="parameters")
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def _arguments(self) -> list[str]:
+        """The parameters, the supercell, the counts and the seed as options of the command line."""
+        found = [f"--supercell={self.inputs.supercell.value}", f"--seed={self.inputs.seed.value}"]
+        counts = {"counts": self.inputs.counts.get_dict()} if "counts" in self.inputs else {}
+        for key, value in (counts | self.inputs.parameters.get_dict()).items():
+            option = f"--{key.replace('_', '-')}"
+            if key == "counts":
+                found.append(f"{option}={','.join(f'{name}={n}' for name, n in value.items())}")
+            elif key == "reach":
+                found += [f"{option}={name}={','.join(map(str, far))}" for name, far in value.items()]
+            elif value not in (None, [], ()):
+                text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+                found.append(f"{option}={text}")
+        return found
+
+
+class PatternTrainCalculation(PatternCalculation):
+    """Run `leopold patterns train`: fit an ensemble to the labels; its errors are on orbits it never saw."""
+
+    VERB = "patterns.train"
+    SCHEMA = PatternTrainConfig
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input("labels", valid_type=PatternLabelsData, help="Configurations with energies.")
+        spec.output("model", valid_type=PatternModelData, required=False, help="The ensemble.")
+
+    def prepare_for_submission(self, folder):
+        with folder.open("train.yaml", "w", encoding="utf8") as handle:
+            yaml.safe_dump(self.inputs.parameters.get_dict(), handle)
+        arguments = [LABELS, "--config=train.yaml", f"--output={MODEL}", "--json"]
+        return self._calcinfo(arguments, {LABELS: self.inputs.labels}, [RESULT, MODEL], stdout=RESULT)
+
+
+class PatternSearchCalculation(PatternCalculation):
+    """Base of the two that move through configurations of a model's lattice."""
+
+    MANAGED = ("seed",)
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input("model", valid_type=PatternModelData, help="The energy of configurations.")
+        spec.input("supercell", valid_type=orm.Str, help="A name in the lattice file, or repeats: 24x16.")
+        spec.input(
+            "counts",
+            valid_type=orm.Dict,
+            required=False,
+            help="Number of each species; default: those the lattice file has for a named supercell.",
+        )
+        spec.input("seed", valid_type=orm.Int, help="Of the starts and of every move.")
+
+
+class PatternSuggestCalculation(PatternSearchCalculation):
+    """Run `leopold patterns suggest`: short anneals, and what to label of the configurations they passed."""
+
+    VERB = "patterns.suggest"
+    SCHEMA = AnnealConfig
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input("number", valid_type=orm.Int, help="Configurations at most.")
+        spec.input("known", valid_type=orm.List, help="Canonical keys of what was labelled or tried.")
+        spec.input("boldness", valid_type=orm.Float, default=lambda: orm.Float(1.0), help="Weight of disagreement.")
+        spec.output(
+            "configurations",
+            valid_type=orm.ArrayData,
+            required=False,
+            help="`occupations` (n, n_sites), predicted `energies` and `spreads` (n,) in eV, best first.",
+        )
+
+    def prepare_for_submission(self, folder):
+        with folder.open(KNOWN, "w", encoding="utf8") as handle:
+            json.dump(self.inputs.known.get_list(), handle)
+        more = [f"--number={self.inputs.number.value}", f"--boldness={self.inputs.boldness.value}"]
+        arguments = [MODEL, *self._arguments(), *more, f"--known={KNOWN}", "--json"]
+        return self._calcinfo(arguments, {MODEL: self.inputs.model}, [RESULT], stdout=RESULT)
+
+
+class PatternAnnealCalculation(PatternSearchCalculation):
+    """Run `leopold patterns anneal`: many chains in one supercell, continued from a checkpoint if there is one."""
+
+    VERB = "patterns.anneal"
+    SCHEMA = SearchConfig
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input("delocalised", valid_type=orm.Int, default=lambda: orm.Int(0), help="Carriers spread over the host.")
+        spec.input(
+            "restart_folder",
+            valid_type=orm.RemoteData,
+            required=False,
+            help="Remote folder of a job that left a checkpoint: continued from there.",
+        )
+        spec.output("run", valid_type=PatternRunData, required=False, help="Where the chains are, the lowest they saw.")
+        spec.exit_code(
+            OUT_OF_WALLTIME,
+            "ERROR_OUT_OF_WALLTIME",
+            message="The walltime ran out; a checkpoint lies in the remote folder.",
+            invalidates_cache=True,
+        )
+
+    def prepare_for_submission(self, folder):
+        arguments = [MODEL, *self._arguments(), f"--delocalised={self.inputs.delocalised.value}"]
+        walltime = self.inputs.metadata.options.get("max_wallclock_seconds", None)
+        if walltime:  # a tenth is left for the start and the last block
+            arguments.append(f"--max-seconds={0.9 * walltime:g}")
+        calcinfo = self._calcinfo(
+            [*arguments, f"--output={RUN}", "--json"], {MODEL: self.inputs.model}, [RESULT, RUN], stdout=RESULT
+        )
+        if "restart_folder" in self.inputs:
+            remote = self.inputs.restart_folder
+            calcinfo.remote_copy_list = [(remote.computer.uuid, f"{remote.get_remote_path()}/{RUN}", RUN)]
+        return calcinfo
