@@ -275,25 +275,28 @@ def build_catalogue(
     """Hops of every replica of one or more track files, classified.
 
     `cutoff` in Angstrom, `tau_min` and `return_time` in fs (see `hops.find_hops`), `run` a name kept with every
-    replica. Atoms are mapped to sites by the mean positions of the replica where stored, by its start otherwise.
+    replica. Atoms are mapped to sites by the mean positions of the replica where stored, by its start otherwise. A
+    replica that a guard stopped before its first production step has nothing to count and is left out.
     """
     files: Sequence[TrackFile] = tracks if isinstance(tracks, Sequence) else (tracks,)
     if not any(track.replicas for track in files):
         raise AnalysisError("the track holds no replica: nothing was run")
+    begun = [(track, r) for track in files for r in track.replicas if len(r)]
+    if not begun:
+        raise AnalysisError("the track is empty (0 steps): no production step was recorded; run longer")
     replicas, reach = [], cutoff
-    for track in files:
-        for r in track.replicas:
-            positions = r.positions if r.mean_positions is None else r.mean_positions
-            site_map = map_sites(host, track.numbers, positions, r.cell)
-            found = find_hops(
-                Track(r.times, r.sites, r.moments, track.n_carriers),
-                tau_min=tau_min,
-                core=core,
-                return_time=return_time,
-                distance=site_map.distance,
-            )
-            reach = max(reach, longest(found.hops, site_map))
-            replicas.append((track, r, site_map, found))
+    for track, r in begun:
+        positions = r.positions if r.mean_positions is None else r.mean_positions
+        site_map = map_sites(host, track.numbers, positions, r.cell)
+        found = find_hops(
+            Track(r.times, r.sites, r.moments, track.n_carriers),
+            tau_min=tau_min,
+            core=core,
+            return_time=return_time,
+            distance=site_map.distance,
+        )
+        reach = max(reach, longest(found.hops, site_map))
+        replicas.append((track, r, site_map, found))
     classes = enumerate_pathways(host, reach)
     return Catalogue(
         host=host,

@@ -109,6 +109,16 @@ def test_hop_beyond_the_cutoff_gets_its_own_class(run):
     assert catalogue.classes.names == Catalogue.from_dict(catalogue.to_dict()).classes.names
 
 
+def test_a_replica_that_never_began_is_left_out(run):
+    hot = run.replicas[0]
+    stopped = replace(hot, replica=2, sites=hot.sites[:0], moments=hot.moments[:0], carrier=hot.carrier[:0])
+    crystal = host(mgo(), "O")
+    found = build_catalogue(replace(run, replicas=(stopped, *run.replicas)), crystal)
+    assert found.to_dict() == build_catalogue(run, crystal).to_dict()
+    with pytest.raises(AnalysisError, match="0 steps"):
+        build_catalogue(replace(run, replicas=(stopped,)), crystal)
+
+
 def test_zero_hops_is_a_valid_catalogue(run):
     cold = TrackFile(run.numbers, "hole", 1, run.replicas[1:])
     catalogue = build_catalogue(cold, host(mgo(), "O"))
