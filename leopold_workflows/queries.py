@@ -69,7 +69,7 @@ def studies_with_model(model: ModelData) -> list[ProcessNode]:
     query = QueryBuilder()
     query.append(ModelData, filters={"uuid": model.uuid}, tag="model")
     query.append(WorkflowNode, with_incoming="model", project="*")
-    return sorted({n.pk: n for n in made + query.all(flat=True)}.values(), key=lambda n: n.pk)
+    return sorted({n.pk: n for n in made + query.all(flat=True)}.values(), key=lambda n: n.ctime)
 
 
 def node_hours(study: WorkflowNode) -> float:
@@ -97,7 +97,8 @@ def _ancestors(node: Node, kind: type[ProcessNode], label: str | None = None) ->
     query.append(Node, filters={"id": node.pk}, tag="node")
     filters = {"attributes.process_label": label} if label else {}
     query.append(kind, with_descendants="node", filters=filters, project="*", tag="process")
-    query.order_by({"process": {"id": "asc"}}).distinct()
+    # not by id, which an import into another profile gives anew
+    query.order_by({"process": {"ctime": "asc"}}).distinct()
     return query.all(flat=True)
 
 

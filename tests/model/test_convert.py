@@ -81,6 +81,7 @@ def test_a_published_model_runs_in_dynamics(converted, tmp_path):
     assert replica["status"] == "finished" and replica["steps"] == 60
 
 
+@pytest.mark.slow
 def test_the_collapse_of_the_published_mgo_is_stopped_at_the_last_good_block(converted, tmp_path):
     """At 900 K, with these velocities, two oxygen atoms fall into each other after 1.1 ps (without guards they are
     1.7 Angstrom apart at 1.3 ps, and atoms 0.04 soon after); float64, so that other machines see the same."""

@@ -65,7 +65,7 @@ def test_the_hop_shown_is_one_that_happens_within_its_window(rutile):
     atoms, host, i, j = rutile
     track = track_of(atoms, i, j)
     hop = figures.pictured(track, build_catalogue(track, host, cutoff=4.0))
-    assert (hop.i, hop.j, hop.name) == (i, j, "Ti-Ti 2.96 A [001] x2")
+    assert (hop.i, hop.j, hop.name) == (i, j, "Ti-Ti 2.96 A [001] x2 @1-1")
     assert hop.times[0] == pytest.approx(-29.5, abs=1.0) and hop.moments[0, i] == hop.moments[-1, j] == pytest.approx(
         0.8
     )
