@@ -9,7 +9,7 @@ from math import ceil
 from aiida import orm
 
 from leopold_model.vasp.incar import incar_text
-from leopold_model.vasp.occmatrix import occmatrix_text, omc_matrices
+from leopold_workflows.calculations.functions_vasp import imposed_occupations
 from leopold_workflows.vasp import adapter
 
 DAY = 86400  # s, of a job whose options give no limit
@@ -88,15 +88,9 @@ def _potcars(vasp: Mapping, host: orm.StructureData) -> str:
 
 
 def _occmatrix(inputs: Mapping) -> str:
-    seed, host = inputs["seed"], inputs["host"]
-    carrier, hubbard = seed["carrier"], seed["vasp"]["hubbard"].get_dict()
-    matrices = {}
-    for site in seed["sites"].get_list():
-        degree = hubbard[host.sites[site].kind_name]["l"]
-        matrices |= omc_matrices(
-            {}, site, carrier=carrier["kind"], angular=degree, orbital=carrier.get_dict().get("orbital")
-        )
-    return "OCCMATRIX  of the seed; labels get the occupations it ends with\n" + occmatrix_text(matrices).rstrip()
+    seed = inputs["seed"]
+    node, _ = imposed_occupations(inputs["host"], seed["carrier"], seed["vasp"]["hubbard"], seed["sites"].get_list())
+    return "OCCMATRIX  of the seed; labels get the occupations it ends with\n" + node.get_content().rstrip()
 
 
 def _work(inputs: Mapping) -> Iterator[Work]:

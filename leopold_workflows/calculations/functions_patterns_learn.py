@@ -115,7 +115,7 @@ def gather_pattern_rounds(**rounds: orm.Dict) -> orm.Dict:
 @calcfunction
 def gather_pattern_outcomes(**rounds: orm.Dict) -> orm.Dict:
     """Outcomes of all rounds: `counts` over all, and every round's record."""
-    records = [{"round": k} | rounds[name].get_dict() for k, name in enumerate(sorted(rounds), start=1)]
+    records = [{"round": _number(name)} | rounds[name].get_dict() for name in sorted(rounds)]
     counts: dict[str, int] = {}
     for record in records:
         for outcome, n in record["counts"].items():
@@ -125,10 +125,18 @@ def gather_pattern_outcomes(**rounds: orm.Dict) -> orm.Dict:
 
 @calcfunction
 def gather_pattern_curve(**trainings: orm.Dict) -> orm.Dict:
-    """Errors of every round's model: on labels it was trained on, on others, and of the pair expansion beside it."""
+    """Errors of every round's model: on labels it was trained on, on others, and of the pair expansion beside it.
+
+    Round 0 is that of labels given beforehand.
+    """
     rows = []
-    for k, name in enumerate(sorted(trainings), start=1):
+    for name in sorted(trainings):
         told = trainings[name].get_dict()
         parts = {part: told[part] for part in ("labels", "train", "validation", "test")}
-        rows.append({"round": k, **parts, "pairs": told["pair_expansion"]["test"]})
+        rows.append({"round": _number(name), **parts, "pairs": told["pair_expansion"]["test"]})
     return orm.Dict({"rounds": rows})
+
+
+def _number(name: str) -> int:
+    """Of a `round_<number>`: rounds that suggested nothing have neither labels nor a training."""
+    return int(name.removeprefix("round_"))

@@ -45,10 +45,10 @@ def occupation_matrix(
     structure: orm.StructureData, carrier: orm.Dict, hubbard: orm.Dict, sites: orm.List
 ) -> orm.SinglefileData:
     """OCCMATRIX that puts one carrier on each of `sites`, in the orbital `carrier['orbital']` if it names one."""
-    return _imposed(structure, carrier, hubbard, sites.get_list())[0]
+    return imposed_occupations(structure, carrier, hubbard, sites.get_list())[0]
 
 
-def _imposed(
+def imposed_occupations(
     structure, carrier, hubbard, sites, template: Template | None = None
 ) -> tuple[orm.SinglefileData, dict[str, list[float]]]:
     """OCCMATRIX of `sites`, whose description says where the occupations of each are from, and by site the orbital
@@ -104,7 +104,7 @@ def label_request(
     wanted = find_frame(frames, frame.value)
     structure = orm.StructureData(ase=wanted.to_atoms())
     harvested = None if template is None else Template.from_dict(template.get_dict())
-    occmatrix, orbitals = _imposed(structure, carrier, hubbard, wanted.carrier_sites, harvested)
+    occmatrix, orbitals = imposed_occupations(structure, carrier, hubbard, wanted.carrier_sites, harvested)
     return {"structure": structure, "occmatrix": occmatrix, "orbitals": orm.Dict(orbitals)}
 
 

@@ -62,18 +62,14 @@ class LeopoldCalculation(CalcJob):
         return calcinfo
 
 
-class ResumableCalculation(LeopoldCalculation):
-    """Base of the jobs that call `leopold VERB CONFIG` and leave a checkpoint where their walltime runs out.
-
-    A subclass names the schema of its configuration and the files a continuation needs.
-    """
+class ConfiguredCalculation(LeopoldCalculation):
+    """Base of the jobs whose `parameters` are keys of a schema."""
 
     SCHEMA: type | None = None
     # keys of the schema that the ports decide, not the user
     MANAGED: tuple[str, ...] = ()
     # some of the others, to begin with
     KEYS = ""
-    CHECKPOINT: tuple[str, ...] = ()
 
     @classmethod
     def define(cls, spec):
@@ -83,18 +79,6 @@ class ResumableCalculation(LeopoldCalculation):
             valid_type=orm.Dict,
             validator=cls.check_parameters,
             help=f"Keys of the `{cls.VERB}` schema: {cls.KEYS} ...",
-        )
-        spec.input(
-            "restart_folder",
-            valid_type=orm.RemoteData,
-            required=False,
-            help="Remote folder of a job that left a checkpoint: continued from there.",
-        )
-        spec.exit_code(
-            OUT_OF_WALLTIME,
-            "ERROR_OUT_OF_WALLTIME",
-            message="The walltime ran out; a checkpoint lies in the remote folder.",
-            invalidates_cache=True,
         )
 
     @classmethod
@@ -112,12 +96,39 @@ class ResumableCalculation(LeopoldCalculation):
             return str(error)
         return None
 
+
+class ResumableCalculation(ConfiguredCalculation):
+    """Base of the jobs that leave a checkpoint where their walltime runs out; a subclass names the files of it."""
+
+    CHECKPOINT: tuple[str, ...] = ()
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input(
+            "restart_folder",
+            valid_type=orm.RemoteData,
+            required=False,
+            help="Remote folder of a job that left a checkpoint: continued from there.",
+        )
+        spec.exit_code(
+            OUT_OF_WALLTIME,
+            "ERROR_OUT_OF_WALLTIME",
+            message="The walltime ran out; a checkpoint lies in the remote folder.",
+            invalidates_cache=True,
+        )
+
+    @property
+    def _seconds(self) -> float | None:
+        """What the job may take; a tenth of its walltime is left for the start, the checkpoint and the end."""
+        walltime = self.inputs.metadata.options.get("max_wallclock_seconds", None)
+        return 0.9 * walltime if walltime else None
+
     def _write_config(self, folder: Folder, **files) -> str:
         """Write the YAML of the verb: the user's parameters and the file names the ports stand for."""
         config = {"kind": self.VERB, **self.inputs.parameters.get_dict(), **files}
-        walltime = self.inputs.metadata.options.get("max_wallclock_seconds", None)
-        if walltime:  # a tenth is left for the checkpoint and the last evaluation
-            config["max_wall_seconds"] = 0.9 * walltime
+        if self._seconds:
+            config["max_wall_seconds"] = self._seconds
         name = f"{self.VERB}.yaml"
         with folder.open(name, "w", encoding="utf8") as handle:
             yaml.safe_dump(config, handle, sort_keys=True)

@@ -6,67 +6,20 @@ import json
 
 import yaml
 from aiida import orm
-from pydantic import BaseModel
 
-from leopold_model.config import ConfigError, parse
 from leopold_model.patterns.settings import AnnealConfig, PatternTrainConfig, SearchConfig
-from leopold_workflows.calculations.job import OUT_OF_WALLTIME, RESULT, LeopoldCalculation
+from leopold_workflows.calculations.job import RESULT, ConfiguredCalculation, ResumableCalculation
 from leopold_workflows.data.patterns import PatternLabelsData, PatternModelData, PatternRunData
 
 LABELS, MODEL, RUN, KNOWN = "labels.h5", "patterns.npz", "anneal.h5", "known.json"
 
 
-class PatternCalculation(LeopoldCalculation):
-    """Base of the three: `parameters` of a schema, the result on standard output."""
-
-    SCHEMA: type[BaseModel]
-    MANAGED: tuple[str, ...] = ()  # keys of the schema that ports decide
-
-    @classmethod
-    def define(cls, spec):
-        super().define(spec)
-        spec.input(
-            "parameters",
-            valid_type=orm.Dict,
-            validator=cls.check_parameters,
-            help=f"Keys of {cls.SCHEMA.__name__}.",
-        )
-
-    @classmethod
-    def check_parameters(cls, node: orm.Dict | None, _=None) -> str | None:
-        """Validator of the port: the schema's own messages, and no key that the ports set."""
-        if node is None:
-            return None
-        taken = sorted(set(node.get_dict()) & set(cls.MANAGED))
-        if taken:
-            return f"{taken[0]!r} is set by the ports of leopold.{cls.VERB}: remove it from `parameters`"
-        try:
-            parse(node.get_dict(), cls.SCHEMA, where="parameters")
-        except ConfigError as error:
-            return str(error)
-        return None
-
-    def _arguments(self) -> list[str]:
-        """The parameters, the supercell, the counts and the seed as options of the command line."""
-        found = [f"--supercell={self.inputs.supercell.value}", f"--seed={self.inputs.seed.value}"]
-        counts = {"counts": self.inputs.counts.get_dict()} if "counts" in self.inputs else {}
-        for key, value in (counts | self.inputs.parameters.get_dict()).items():
-            option = f"--{key.replace('_', '-')}"
-            if key == "counts":
-                found.append(f"{option}={','.join(f'{name}={n}' for name, n in value.items())}")
-            elif key == "reach":
-                found += [f"{option}={name}={','.join(map(str, far))}" for name, far in value.items()]
-            elif value not in (None, [], ()):
-                text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
-                found.append(f"{option}={text}")
-        return found
-
-
-class PatternTrainCalculation(PatternCalculation):
+class PatternTrainCalculation(ConfiguredCalculation):
     """Run `leopold patterns train`: fit an ensemble to the labels; its errors are on orbits it never saw."""
 
     VERB = "patterns.train"
     SCHEMA = PatternTrainConfig
+    KEYS = "`members`, `epochs`"
 
     @classmethod
     def define(cls, spec):
@@ -81,7 +34,7 @@ class PatternTrainCalculation(PatternCalculation):
         return self._calcinfo(arguments, {LABELS: self.inputs.labels}, [RESULT, MODEL], stdout=RESULT)
 
 
-class PatternSearchCalculation(PatternCalculation):
+class PatternSearchCalculation(ConfiguredCalculation):
     """Base of the two that move through configurations of a model's lattice."""
 
     MANAGED = ("seed",)
@@ -99,12 +52,28 @@ class PatternSearchCalculation(PatternCalculation):
         )
         spec.input("seed", valid_type=orm.Int, help="Of the starts and of every move.")
 
+    def _arguments(self) -> list[str]:
+        """The parameters, the supercell, the counts and the seed as options of the command line."""
+        found = [f"--supercell={self.inputs.supercell.value}", f"--seed={self.inputs.seed.value}"]
+        counts = {"counts": self.inputs.counts.get_dict()} if "counts" in self.inputs else {}
+        for key, value in (counts | self.inputs.parameters.get_dict()).items():
+            option = f"--{key.replace('_', '-')}"
+            if key == "counts":
+                found.append(f"{option}={','.join(f'{name}={n}' for name, n in value.items())}")
+            elif key == "reach":
+                found += [f"{option}={name}={','.join(map(str, far))}" for name, far in value.items()]
+            elif value not in (None, [], ()):
+                text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+                found.append(f"{option}={text}")
+        return found
+
 
 class PatternSuggestCalculation(PatternSearchCalculation):
     """Run `leopold patterns suggest`: short anneals, and what to label of the configurations they passed."""
 
     VERB = "patterns.suggest"
     SCHEMA = AnnealConfig
+    KEYS = "`temperature`, `moves`"
 
     @classmethod
     def define(cls, spec):
@@ -127,39 +96,23 @@ class PatternSuggestCalculation(PatternSearchCalculation):
         return self._calcinfo(arguments, {MODEL: self.inputs.model}, [RESULT], stdout=RESULT)
 
 
-class PatternAnnealCalculation(PatternSearchCalculation):
+class PatternAnnealCalculation(PatternSearchCalculation, ResumableCalculation):
     """Run `leopold patterns anneal`: many chains in one supercell, continued from a checkpoint if there is one."""
 
     VERB = "patterns.anneal"
     SCHEMA = SearchConfig
+    KEYS = "`temperature`, `moves`"
+    CHECKPOINT = (RUN,)
 
     @classmethod
     def define(cls, spec):
         super().define(spec)
         spec.input("delocalised", valid_type=orm.Int, default=lambda: orm.Int(0), help="Carriers spread over the host.")
-        spec.input(
-            "restart_folder",
-            valid_type=orm.RemoteData,
-            required=False,
-            help="Remote folder of a job that left a checkpoint: continued from there.",
-        )
         spec.output("run", valid_type=PatternRunData, required=False, help="Where the chains are, the lowest they saw.")
-        spec.exit_code(
-            OUT_OF_WALLTIME,
-            "ERROR_OUT_OF_WALLTIME",
-            message="The walltime ran out; a checkpoint lies in the remote folder.",
-            invalidates_cache=True,
-        )
 
     def prepare_for_submission(self, folder):
         arguments = [MODEL, *self._arguments(), f"--delocalised={self.inputs.delocalised.value}"]
-        walltime = self.inputs.metadata.options.get("max_wallclock_seconds", None)
-        if walltime:  # a tenth is left for the start and the last block
-            arguments.append(f"--max-seconds={0.9 * walltime:g}")
-        calcinfo = self._calcinfo(
-            [*arguments, f"--output={RUN}", "--json"], {MODEL: self.inputs.model}, [RESULT, RUN], stdout=RESULT
-        )
-        if "restart_folder" in self.inputs:
-            remote = self.inputs.restart_folder
-            calcinfo.remote_copy_list = [(remote.computer.uuid, f"{remote.get_remote_path()}/{RUN}", RUN)]
-        return calcinfo
+        if self._seconds:
+            arguments.append(f"--max-seconds={self._seconds:g}")
+        arguments += [f"--output={RUN}", "--json"]
+        return self._calcinfo(arguments, {MODEL: self.inputs.model}, [RESULT, RUN], stdout=RESULT)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_, while_
 
 from leopold_model.config import ConfigError, parse
 from leopold_model.patterns import PatternError
+from leopold_model.patterns.composition import random_configuration
 from leopold_model.patterns.descriptor import Descriptor
 from leopold_model.patterns.settings import PatternTrainConfig
 from leopold_workflows.calculations import functions_patterns as f
@@ -79,7 +81,12 @@ class LearnPatternsWorkChain(WorkChain):
         spec.inputs.validator = _validate
         spec.outline(
             cls.setup,
+            if_(cls.has_labels)(
+                cls.run_training,
+                cls.inspect_training,
+            ),
             while_(cls.should_run_round)(
+                cls.begin_round,
                 if_(cls.has_model)(
                     cls.run_suggestion,
                     cls.inspect_suggestion,
@@ -91,8 +98,10 @@ class LearnPatternsWorkChain(WorkChain):
                     cls.inspect_labelling,
                 ),
                 cls.check_convergence,
-                cls.run_training,
-                cls.inspect_training,
+                if_(cls.has_configurations)(
+                    cls.run_training,
+                    cls.inspect_training,
+                ),
             ),
             cls.results,
         )
@@ -127,20 +136,22 @@ class LearnPatternsWorkChain(WorkChain):
             self.ctx[name] = self.inputs.get(name)
         self.ctx.state = "continue"
         self.ctx.records = AttributeDict({port: AttributeDict() for port in GATHERED})
-        if self.ctx.labels is not None:
-            return self.run_training()
-        return None
+
+    def has_labels(self):
+        """Whether there are labels to begin with; they make the first ensemble."""
+        return self.ctx.labels is not None
 
     def should_run_round(self):
         """Whether learning goes on: neither settled nor out of budget or rounds."""
-        if self.ctx.model is None and "training" in self.ctx:
-            self.ctx.model = self.ctx.training.outputs.get("model")
         return self.ctx.state == "continue" and self.ctx.round < self._settings.max_rounds
 
-    def has_model(self):
-        """Whether an ensemble can suggest; the first round has none."""
+    def begin_round(self):
+        """Count it, and draw its seed."""
         self.ctx.round += 1
         self.ctx.seed = seed_of_round(self.inputs.seed, orm.Int(self.ctx.round))
+
+    def has_model(self):
+        """Whether an ensemble can suggest; without labels to begin with, the first round has none."""
         return self.ctx.model is not None
 
     def first_configurations(self):
@@ -299,7 +310,7 @@ def _validate(inputs, _) -> str | None:
         cell = instance.supercell(inputs["supercell"].value)
         composition = f.composition_of(instance, inputs["supercell"].value, inputs["counts"].get_dict())
         Descriptor(instance.lattice, descriptor_of(inputs["train"])).check(cell)
-        row = f.random_configuration(cell, composition, f.np.random.default_rng(0))
+        row = random_configuration(cell, composition, np.random.default_rng(0))
     except (PatternError, ConfigError) as error:
         return str(error)
     return label_patterns_faults(inputs["label"], cell, row)

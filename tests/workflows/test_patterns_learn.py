@@ -90,6 +90,7 @@ def labelled(configurations, energies, outcome="verified", predicted=None):
 def a_round(process, energies, model, rows=None, predicted=None, status=0):
     """One round up to its training; `energies` of the configurations in the order they were asked for."""
     assert process.should_run_round()
+    process.begin_round()
     if process.has_model():
         process.run_suggestion()
         found = orm.ArrayData({"occupations": rows, "energies": np.zeros(len(rows)), "spreads": np.zeros(len(rows))})
@@ -105,10 +106,16 @@ def a_round(process, energies, model, rows=None, predicted=None, status=0):
         if failure is not None:
             return failure
     process.check_convergence()
-    process.run_training()
-    process.ctx.training = node(model=model, results=orm.Dict(REPORT))
-    process.inspect_training()
+    if process.has_configurations():
+        train(process, model)
     return None
+
+
+def train(process, model, status=0):
+    """A training that gives `model`."""
+    process.run_training()
+    process.ctx.training = node(status, model=model, results=orm.Dict(REPORT))
+    return process.inspect_training()
 
 
 def random_rows(n, seed):
@@ -177,14 +184,25 @@ def test_labels_of_an_earlier_run_are_trained_on_first(learn, model):
     before = labelled(random_rows(5, 1), [-1.0, -1.1, -1.2, -1.3, -1.4])
     given = {name: before[name] for name in ("labels", "delocalised", "reference")}
     process = learn(given)
+    assert process.has_labels()
+    train(process, model)
     assert [name for name, _ in process.calls] == ["PatternTrainCalculation"]
-    process.ctx.training = node(model=model, results=orm.Dict(REPORT))
     a_round(process, [-1.0], model, random_rows(1, 2), predicted=[-1.0])
     name, inputs = process.calls[1]
     assert name == "PatternSuggestCalculation" and set(inputs["known"].get_list()) == set(
         before["labels"].get_labels().keys
     )
     assert process.calls[2][1]["reference"].value == -9.0
+    process.results()
+    assert [r["round"] for r in process.outputs["learning_curve"]["rounds"]] == [0, 1]
+
+
+def test_labels_that_cannot_be_trained_on_end_it_before_vasp_runs(learn, model):
+    before = labelled(random_rows(5, 1), [-1.0, -1.1, -1.2, -1.3, -1.4])
+    process = learn({name: before[name] for name in ("labels", "delocalised", "reference")})
+    ended = train(process, model, status=310)
+    assert ended.status == 404 and "because" in ended.message
+    assert [name for name, _ in process.calls] == ["PatternTrainCalculation"]
 
 
 @pytest.mark.parametrize(
