@@ -1,4 +1,5 @@
-"""Structures across hops, cut out of the windows that dynamics kept around every change of charge state.
+"""Structures across hops, cut out of the windows that dynamics kept around every change of charge state; and those
+before a guard stopped it.
 
 They carry the charge state, moments and occupations the model gave them, so that they can be labelled with the carrier
 where the model has it and held against the answer.
@@ -12,7 +13,7 @@ import numpy as np
 
 from leopold_model.analysis.catalogue import Catalogue
 from leopold_model.frames import Frame
-from leopold_model.tracks import ReplicaTrack, TrackFile
+from leopold_model.tracks import ReplicaTrack, TrackFile, Windows
 
 OFFSETS = (-20.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0)  # fs from the crossing
 
@@ -52,11 +53,27 @@ def across(
 ) -> list[Frame]:
     """Frames of one window at `offsets` (fs) from the crossing at `time` (fs), as near as the window has them. They
     share a `run` named after the hop."""
-    windows, row = replica.windows, time / replica.timestep
-    assert windows is not None
-    rows = windows.step[window]
-    nearest = sorted({int(np.argmin(np.abs(rows - row - offset / replica.timestep))) for offset in offsets})
+    assert replica.windows is not None
+    row = time / replica.timestep
     hop = f"{run}-r{replica.replica:03d}-t{round(row):06d}"
+    return _frames(track, replica, replica.windows, window, [row + o / replica.timestep for o in offsets], hop, pathway)
+
+
+def before_stop(track: TrackFile, replica: ReplicaTrack, times: Sequence[float], *, run: str) -> list[Frame]:
+    """Frames at `times` (fs) before a guard stopped the replica, as near as there are; none if none did, or at once."""
+    if replica.ending is None:
+        return []
+    end = replica.ending.step[0, -1]
+    name = f"{run}-r{replica.replica:03d}-stop"
+    return _frames(track, replica, replica.ending, 0, [end - t / replica.timestep for t in times], name, "")
+
+
+def _frames(
+    track: TrackFile, replica: ReplicaTrack, windows: Windows, window: int, at: Sequence[float], run: str, pathway: str
+) -> list[Frame]:
+    """Frames of a window nearest to the rows `at`."""
+    rows = windows.step[window]
+    nearest = sorted({int(np.argmin(np.abs(rows - row))) for row in at})
     return [
         Frame(
             numbers=track.numbers,
@@ -68,9 +85,9 @@ def across(
             carrier_sites=tuple(sorted(windows.carrier[window, k])),
             requested_sites=tuple(sorted(windows.carrier[window, k])),
             source="ml",
-            run=hop,
+            run=run,
             step=int(rows[k]),
-            label=f"{hop}-s{rows[k]:06d}",
+            label=f"{run}-s{rows[k]:06d}",
             pathway=pathway,
             temperature=replica.temperature,
         )

@@ -22,10 +22,12 @@ SPREADS = {"max_energy_spread": "eV/atom", "max_force_spread": "eV/Angstrom", "m
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a block cannot be kept: `status` 'unstable' or 'carrier_lost', or 'redo' when its pair list was too small."""
+    """Why a block cannot be kept: `status` 'unstable' or 'carrier_lost', or 'redo' when its pair list was too small.
+    `row` is the first of the block that broke the guard."""
 
     status: str
     reason: str
+    row: int = 0
 
 
 def judge(rows: Rows, guards: GuardConfig, target: float, capacity: int) -> Verdict | None:
@@ -35,34 +37,35 @@ def judge(rows: Rows, guards: GuardConfig, target: float, capacity: int) -> Verd
     finite = np.isfinite(rows.conserved) & np.isfinite(rows.temperature)
     # a first step with a bad list still has positions, and a NaN there would be redone for ever
     if not finite[valid].all() or not np.isfinite(rows.positions[valid.stop : valid.stop + 1]).all():
-        return Verdict("unstable", "energy or velocities became NaN or infinite")
-    hottest = rows.temperature[valid].max(initial=0.0)
-    if hottest > guards.max_temperature_factor * target:
-        return Verdict(
-            "unstable",
-            f"temperature reached {hottest:.0f} K, limit {guards.max_temperature_factor:g} x {target:g} K "
-            "(guards.max_temperature_factor)",
+        return _unstable(~finite[valid], "energy or velocities became NaN or infinite")
+    hot = rows.temperature[valid] > guards.max_temperature_factor * target
+    if hot.any():
+        return _unstable(
+            hot,
+            f"temperature reached {rows.temperature[valid].max():.0f} K, limit {guards.max_temperature_factor:g} x "
+            f"{target:g} K (guards.max_temperature_factor)",
         )
-    closest = rows.distance[valid].min(initial=np.inf)
-    if closest < guards.min_distance:
-        return Verdict(
-            "unstable",
-            f"two atoms came within {closest:.3f} Angstrom, limit {guards.min_distance:g} (guards.min_distance)",
+    close = rows.distance[valid] < guards.min_distance
+    if close.any():
+        return _unstable(
+            close,
+            f"two atoms came within {rows.distance[valid].min():.3f} Angstrom, limit {guards.min_distance:g} "
+            "(guards.min_distance)",
         )
-    nearest = rows.approach[valid].min(initial=np.inf)
-    if nearest < guards.min_approach:
-        return Verdict(
-            "unstable",
-            f"two atoms came within {nearest:.2f} of the shortest distance of their species in the start frames, limit "
-            f"{guards.min_approach:g} (guards.min_approach)",
+    near = rows.approach[valid] < guards.min_approach
+    if near.any():
+        return _unstable(
+            near,
+            f"two atoms came within {rows.approach[valid].min():.2f} of the shortest distance of their species in the "
+            f"start frames, limit {guards.min_approach:g} (guards.min_approach)",
         )
     for k, (name, unit) in enumerate(SPREADS.items()):
-        limit, most = getattr(guards, name), rows.spread[valid, k].max(initial=0.0)
-        if limit is not None and most > limit:
-            return Verdict(
-                "unstable",
-                f"the members of the model disagree by {most:.3g} {unit}, limit {limit:g} (guards.{name}): this is "
-                "not like what it was trained on",
+        limit, spread = getattr(guards, name), rows.spread[valid, k]
+        if limit is not None and (spread > limit).any():
+            return _unstable(
+                spread > limit,
+                f"the members of the model disagree by {spread.max():.3g} {unit}, limit {limit:g} (guards.{name}): "
+                "this is not like what it was trained on",
             )
     if bad_list.any():
         return Verdict("redo", "pair list stale or too small")
@@ -74,6 +77,10 @@ def judge(rows: Rows, guards: GuardConfig, target: float, capacity: int) -> Verd
             f"{len(least)} steps; its largest was {least.max():.3f}",
         )
     return None
+
+
+def _unstable(broken: np.ndarray, reason: str) -> Verdict:
+    return Verdict("unstable", reason, int(np.argmax(broken)) if broken.any() else len(broken))
 
 
 @dataclass
@@ -139,6 +146,14 @@ class Replica:
         self.frames_written += int(due.sum())
         return numbers[due], rows.positions[due]
 
+    def stop(self, verdict: Verdict, rows: Rows) -> None:
+        """End with the last good block. What led from there to where a guard broke is kept apart, to learn from."""
+        self.status, self.reason = verdict.status, verdict.reason
+        if verdict.status == "unstable":
+            first = int(self.state.step) - self.config.equilibration
+            good = Rows(*(x[: verdict.row] for x in rows))
+            self.cutter.end(first, good.positions, good.occupations, good.carriers, good.spread[:, 1])
+
     @property
     def last_temperature(self) -> float:
         """Instantaneous temperature of the newest row kept at the stride, K; the target before there is one."""
@@ -174,6 +189,7 @@ class Replica:
             kinetic_temperature=self.column("temperature"),
             conserved=self.column("conserved"),
             windows=self.cutter.windows(n, n_carriers),
+            ending=self.cutter.ending(n, n_carriers),
             status=self.status,
         )
 

@@ -316,7 +316,7 @@ class Group:
             if replica.status != "running":
                 continue
             if verdict is not None:
-                replica.status, replica.reason = verdict.status, verdict.reason
+                replica.stop(verdict, each[k])
                 continue
             due.append((replica.index, replica.keep(each[k], State(*(x[k] for x in end)))))
         return due

@@ -21,6 +21,7 @@ FORMAT = "leopold-track"
 FORMAT_VERSION = 1
 UNITS = "time fs, temperature K, energy eV, length Angstrom, moment mu_B"
 LINK = "leopold_track"
+STOPPED = ("unstable", "carrier_lost")  # `status` of a replica that a guard stopped
 
 
 class TrackError(ValueError):
@@ -56,7 +57,8 @@ class ReplicaTrack:
     `sites` (T, k) and `moments` (T, k), moments descending; `carrier` (T, n_carriers) the charge state used for
     that step; `cell` (3, 3) and `positions` (n, 3) of the start; `mean_positions` (n, 3) averaged over the run,
     unwrapped, or None; `energy`, `kinetic_temperature`, `conserved` (ceil(T / stride),) at rows 0, stride, ...
-    `temperature` is the target, K; `timestep` the time between rows, fs.
+    `temperature` is the target, K; `timestep` the time between rows, fs. `ending` is one window of what led to where a
+    guard stopped the replica; those steps are not among the T, and below 0 they are of the equilibration.
     """
 
     temperature: float
@@ -74,6 +76,7 @@ class ReplicaTrack:
     kinetic_temperature: np.ndarray | None = None
     conserved: np.ndarray | None = None
     windows: Windows | None = None
+    ending: Windows | None = None
     status: str = "finished"
 
     def __post_init__(self):
@@ -128,6 +131,7 @@ _WINDOW_KINDS = {
     "positions": np.float32, "step": np.int64, "carrier": np.int32, "moments": np.float32,
     "occupations": np.float32, "force_spread": np.float32,
 }  # fmt: skip
+_WINDOWS = ("windows", "ending")
 _NAMES = {"kinetic_temperature": "temperature"}  # dataset names that differ from the field
 
 
@@ -150,11 +154,13 @@ def write_track(path: str | Path, track: TrackFile) -> None:
                 group.attrs[name] = getattr(replica, name)
             for name, kind in _KINDS.items():
                 _put(group, _NAMES.get(name, name), getattr(replica, name), kind)
-            if replica.windows is not None:
-                windows = group.create_group("windows")
-                windows.attrs["n_missed"] = replica.windows.n_missed
-                for name, kind in _WINDOW_KINDS.items():
-                    _put(windows, name, getattr(replica.windows, name), kind)
+            for part in _WINDOWS:
+                windows = getattr(replica, part)
+                if windows is not None:
+                    into = group.create_group(part)
+                    into.attrs["n_missed"] = windows.n_missed
+                    for name, kind in _WINDOW_KINDS.items():
+                        _put(into, name, getattr(windows, name), kind)
     os.replace(partial, path)
 
 
@@ -228,8 +234,8 @@ def _replica(group) -> ReplicaTrack:
         name = _NAMES.get(field, field)
         if name in group:
             values[field] = group[name][()]
-    if "windows" in group:
-        windows = group["windows"]
-        arrays = {name: windows[name][()] for name in _WINDOW_KINDS}
-        values["windows"] = Windows(**arrays, n_missed=int(windows.attrs["n_missed"]))
+    for part in _WINDOWS:
+        if part in group:
+            arrays = {name: group[part][name][()] for name in _WINDOW_KINDS}
+            values[part] = Windows(**arrays, n_missed=int(group[part].attrs["n_missed"]))
     return ReplicaTrack(**values)

@@ -32,6 +32,9 @@ class SelectionSettings(_Settings):
     """Which frames of which hops are sent to the reference."""
 
     offsets: tuple[float, ...] = Field((-20.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0), min_length=1)
+    before_stop: tuple[float, ...] = Field(
+        (40.0, 20.0, 10.0), description="fs before a guard stopped a replica: those frames are labelled first"
+    )
     hops_per_pathway: int = Field(3, ge=1, description="hops per class and round")
     max_frames: int = Field(24, ge=1, description="labels per round")
     min_verified: int = Field(2, ge=1, description="verified labels that settle a class")
@@ -45,6 +48,7 @@ class CriteriaSettings(_Settings):
     quiet_rounds: int = Field(1, ge=1, description="consecutive explorations in which no class lacked labels")
     max_unseen_mass: float = Field(0.1, gt=0, le=1, description="Good-Turing: hops of classes seen once over all hops")
     min_hops: int = Field(20, ge=1, description="hops with the newest model")
+    max_stopped: float = Field(0.1, ge=0, le=1, description="share of the newest replicas that a guard stopped")
     max_force_rmse: float = Field(0.2, gt=0, description="eV/Angstrom, on hop frames never trained on")
     max_occupation_rmse: float = Field(0.05, gt=0, description="e, on hop frames never trained on")
 

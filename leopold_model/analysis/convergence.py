@@ -2,8 +2,8 @@
 
 That no new pathway appears is not enough: a run too short or too cold says the same. So a study has converged when
 explorations bring no class that lacks labels, AND few hops fall in classes seen once (Good-Turing), AND every seen
-class has verified labels, AND the model is right on frames along hops, AND there were enough hops to tell. A budget of
-labels and node-hours ends it otherwise.
+class has verified labels, AND the model is right on frames along hops, AND its dynamics is stable, AND there were
+enough hops to tell. A budget of labels and node-hours ends it otherwise.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass
 @dataclass(frozen=True)
 class Limits:
     """Thresholds. Explorations in a row that asked for no label; Good-Turing unseen mass; verified labels per seen
-    class; hops in all; forces in eV/Angstrom and occupations in e on hop frames (root mean square); labels and
-    node-hours to spend, None for no limit."""
+    class; hops in all; share of replicas that a guard stopped; forces in eV/Angstrom and occupations in e on hop frames
+    (root mean square); labels and node-hours to spend, None for no limit."""
 
     quiet_rounds: int = 2
     max_unseen_mass: float = 0.05
     min_verified: int = 1
     min_hops: int = 20
+    max_stopped: float = 0.1
     max_force_rmse: float = 0.10
     max_occupation_rmse: float = 0.05
     max_labels: int | None = None
@@ -35,7 +36,8 @@ class Standing:
     `hops` class -> hops with the newest model, `verified` class -> labels whose carrier stayed where it was asked to
     be; `given_up` the classes for which no further label is asked; `quiet` explorations in a row that asked for none.
     `force_rmse` (eV/Angstrom) and `occupation_rmse` (e) are errors on hop frames the model was not trained on, None
-    when there are none. `labels` and `node_hours` were spent so far; `untrained`: labels wait to be trained on.
+    when there are none. `stopped` is the share of the replicas of the exploration that a guard stopped. `labels` and
+    `node_hours` were spent so far; `untrained`: labels wait to be trained on.
     """
 
     hops: Mapping[str, int]
@@ -44,6 +46,7 @@ class Standing:
     quiet: int = 0
     force_rmse: float | None = None
     occupation_rmse: float | None = None
+    stopped: float = 0.0
     labels: int = 0
     node_hours: float = 0.0
     untrained: bool = False
@@ -126,6 +129,7 @@ def assess(found: Standing, limits: Limits | None = None) -> Convergence:
         _judged("labels_per_class", fewest, ">=", limits.min_verified, ", ".join(short)),
         _judged("hops", n_hops, ">=", limits.min_hops, "with the newest model"),
         _judged("unseen_mass", good_turing(found.hops), "<=", limits.max_unseen_mass, f"{len(seen)} classes"),
+        _judged("stopped", found.stopped, "<=", limits.max_stopped, "share of the replicas stopped by a guard"),
         _judged("force_rmse", found.force_rmse, "<=", limits.max_force_rmse, "eV/Angstrom on hop frames"),
         _judged("occupation_rmse", found.occupation_rmse, "<=", limits.max_occupation_rmse, "e on hop frames"),
     )
@@ -133,14 +137,15 @@ def assess(found: Standing, limits: Limits | None = None) -> Convergence:
     node_hours = _judged("node_hours", found.node_hours, "<", limits.max_node_hours, "budget")
     failing = [c.name for c in criteria if not c.passed]
     # labels are no longer asked for, which ends it only if there is nothing else left to do
-    spent = not node_hours.passed or (not labels.passed and bool(lacking) and not found.untrained)
+    wanted = bool(lacking) or "stopped" in failing
+    spent = not node_hours.passed or (not labels.passed and wanted and not found.untrained)
     if not failing and not found.untrained:
         state = "converged"
     elif not spent:
         state = "continue"
     else:
         state = "too_few_hops" if "hops" in failing else "budget_exhausted"
-    step = _next_step(failing, short, n_hops, limits)
+    step = _next_step(failing, short, n_hops, found.stopped, limits)
     larger = " and ".join(f"max_{c.name}" for c in (labels, node_hours) if not c.passed)
     next_step = f"raise {larger}, then {step}" if spent and state != "converged" else step
     return Convergence(criteria, (labels, node_hours), state, next_step)
@@ -148,6 +153,7 @@ def assess(found: Standing, limits: Limits | None = None) -> Convergence:
 
 # the most fundamental first: what the others say of a run without hops means little
 _STEPS = {
+    "stopped": "label the frames before the stops and retrain: guards stopped {stopped:.0%} of the replicas",
     "hops": "raise the temperatures, steps or replicas of the exploration: {n_hops} of {min_hops} hops",
     "labels_per_class": "label hop frames of {short}",
     "force_rmse": "label more frames along hops and retrain: forces there are not good enough",
@@ -157,11 +163,11 @@ _STEPS = {
 }
 
 
-def _next_step(failing: list[str], short: list[str], n_hops: int, limits: Limits) -> str:
+def _next_step(failing: list[str], short: list[str], n_hops: int, stopped: float, limits: Limits) -> str:
     first = next((name for name in _STEPS if name in failing), None)
     if first is None:
         return "run production dynamics"
-    return _STEPS[first].format(n_hops=n_hops, min_hops=limits.min_hops, short=", ".join(short))
+    return _STEPS[first].format(n_hops=n_hops, min_hops=limits.min_hops, stopped=stopped, short=", ".join(short))
 
 
 def _judged(name: str, value: float | None, rule: str, threshold: float | None, detail: str) -> Criterion:

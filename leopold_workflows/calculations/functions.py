@@ -29,12 +29,13 @@ def split_by_run(frames: FrameSetData, fraction: orm.Float, seed: orm.Int) -> di
     """Hold out about `fraction` of the runs of every pathway: `training` and `holdout`.
 
     Frames of one run (for labels: of one hop) stay together, for they are correlated. A pathway seen in one
-    run only keeps it for training, where it is needed most; one seen in more has at least one held out.
+    run only keeps it for training, where it is needed most; one seen in more has at least one held out. Frames
+    outside hops are for training.
     """
     random = np.random.default_rng(seed.value)
     everything = frames.get_frames()
     held: set[str] = set()
-    for pathway in sorted({f.pathway for f in everything}):
+    for pathway in sorted({f.pathway for f in everything} - {""}):
         runs = sorted({f.run for f in everything if f.pathway == pathway})
         wanted = max(round(fraction.value * len(runs)), 1) if fraction.value else 0
         n_held = min(wanted, len(runs) - 1)
@@ -49,9 +50,10 @@ def split_by_run(frames: FrameSetData, fraction: orm.Float, seed: orm.Int) -> di
 @calcfunction
 def choose_start_frames(frames: FrameSetData, n: orm.Int, seed: orm.Int) -> FrameSetData:
     """`n` frames to start dynamics from, spread over the runs, drawn without repetition while there are
-    enough."""
+    enough. Labels are of moments that dynamics passes through, and serve only where there is nothing else."""
     random = np.random.default_rng(seed.value)
     usable = [f for f in frames.get_frames() if f.carrier_sites]
+    usable = [f for f in usable if f.source != "label"] or usable
     runs: dict[str, list[Frame]] = {}
     for k in random.permutation(len(usable)):
         runs.setdefault(usable[k].run, []).append(usable[k])

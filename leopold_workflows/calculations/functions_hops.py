@@ -1,14 +1,14 @@
 """Calcfunctions of the pathway catalogue: count hops, remember labels, choose the hop frames to label next.
 
-A catalogue node (`PathwaySetData`) holds `pathways` (class by class: hops, verified labels, outcomes of
-labels), `hops` (the hop tables of the explorations with the newest model, `leopold_model.analysis.catalogue`)
-and `rounds` (what each exploration saw). Hops seen with an older model are remembered in `rounds` only: rates
-and classes are those of the newest model.
+A catalogue node (`PathwaySetData`) holds `pathways` (class by class: hops, verified labels, outcomes of labels),
+`hops` (the hop tables of the explorations with the newest model, `leopold_model.analysis.catalogue`) and `rounds`
+(what each exploration saw, and the share of its replicas that a guard stopped). Hops seen with an older model are
+remembered in `rounds` only: rates and classes are those of the newest model.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 from aiida import orm
@@ -19,8 +19,8 @@ from leopold_model.analysis.catalogue import Catalogue, build_catalogue, merge
 from leopold_model.analysis.sites import host_from_structure
 from leopold_model.config import parse
 from leopold_model.frames import Frame
-from leopold_model.hop_frames import across, window_of
-from leopold_model.tracks import ReplicaTrack, read_track
+from leopold_model.hop_frames import across, before_stop, window_of
+from leopold_model.tracks import STOPPED, ReplicaTrack, TrackFile, read_track
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.data.track import TrackData
@@ -34,8 +34,6 @@ def catalogue_of(track: TrackData, host: orm.StructureData, hops: orm.Dict, run:
     crystal = host.get_ase()
     with track.as_path() as path:
         tracks = read_track(path)
-    # a replica that a guard stopped in its first block has no step to read hops from
-    tracks = replace(tracks, replicas=tuple(r for r in tracks.replicas if len(r)))
     try:
         sites = host_from_structure(
             crystal.numbers,
@@ -44,10 +42,13 @@ def catalogue_of(track: TrackData, host: orm.StructureData, hops: orm.Dict, run:
             sublattice=settings.pop("species"),
             moments=settings.pop("host_moments"),
         )
-        found = build_catalogue(tracks, sites, run=run.value, **settings)
+        if any(len(replica) for replica in tracks.replicas):
+            found = build_catalogue(tracks, sites, run=run.value, **settings)
+        else:  # guards stopped them all in the first block: nothing was seen, and that is known
+            found = Catalogue(host=sites, carrier=tracks.carrier, replicas=(), **settings)
     except AnalysisError as error:
         return ExitCode(312, str(error))
-    return PathwaySetData.from_catalogue(_as_json(found, [], [_round(found, run.value)]))
+    return PathwaySetData.from_catalogue(_as_json(found, [], [_round(found, run.value, tracks)]))
 
 
 @calcfunction
@@ -63,11 +64,14 @@ def update_catalogue(explored: PathwaySetData, known: PathwaySetData, same_model
 
 @calcfunction
 def record_labels(catalogue: PathwaySetData, selected: FrameSetData, outcomes: orm.Dict) -> PathwaySetData:
-    """`catalogue` with the outcomes of the labels asked for in `selected`, matched by frame id."""
+    """`catalogue` with the outcomes of the labels asked for in `selected`, matched by frame id. Those of frames outside
+    hops are of no class."""
     data = catalogue.catalogue
     pathways = {p["name"]: p for p in data["pathways"]}
     pathway_of = {frame.id: frame.pathway for frame in selected.get_frames()}
     for frame_id, label in outcomes["labels"].items():
+        if not pathway_of[frame_id]:
+            continue
         counts = pathways[pathway_of[frame_id]]["labels"]
         counts[label["outcome"]] = counts.get(label["outcome"], 0) + 1
     found = Catalogue.from_dict(data["hops"])
@@ -78,13 +82,13 @@ def record_labels(catalogue: PathwaySetData, selected: FrameSetData, outcomes: o
 def select_hop_frames(
     track: TrackData, catalogue: PathwaySetData, settings: orm.Dict, limit: orm.Int, run: orm.Str, seed: orm.Int
 ) -> FrameSetData:
-    """Frames across hops of the classes that still need labels, to be labelled with the carrier where the
-    model has it.
+    """Frames from before guards stopped the dynamics, and across hops of the classes that still need labels, to be
+    labelled with the carrier where the model has it.
 
-    `settings` as in `LearnSettings`, `limit` the number of frames at most. Classes take turns, those with the
-    fewest verified labels and hops first, one hop at a time: the hops of a class by how far the networks of a
-    committee disagree about forces on the way, of one network at random. Frames of one hop share their `run`. The
-    model's moments and occupations come along, to be held against the reference's.
+    `settings` as in `LearnSettings`, `limit` the number of frames at most. Stopped replicas and classes take turns,
+    the classes with the fewest verified labels and hops first, one hop at a time: the hops of a class by how far the
+    networks of a committee disagree about forces on the way, of one network at random. Frames of one hop share their
+    `run`. The model's moments and occupations come along, to be held against the reference's.
     """
     selection = parse(settings.get_dict(), LearnSettings).selection
     most = min(limit.value, selection.max_frames)
@@ -93,7 +97,8 @@ def select_hop_frames(
         tracks = read_track(path)
     replicas = {r.replica: r for r in tracks.replicas}
     random = np.random.default_rng(seed.value)
-    queues = []
+    stops = [before_stop(tracks, r, selection.before_stop, run=run.value) for r in tracks.replicas]
+    queues = [[frames for frames in stops if frames]]
     for pathway in in_need(data["pathways"], selection):
         crossings = [
             (replicas[r["replica"]], hop["time"], " + " in hop["pathway"])
@@ -107,15 +112,17 @@ def select_hop_frames(
         windows = [(r, w, time) for r, time, _ in direct if (w := window_of(r, time)) is not None]
         # a stable sort: hops as doubtful as each other stay in random order
         order = sorted(random.permutation(len(windows)), key=lambda k: -_doubt(*windows[k][:2]))
-        queues.append([(pathway["name"], *windows[k]) for k in order[: selection.hops_per_pathway]])
+        queues.append(
+            [
+                across(tracks, *windows[k], selection.offsets, run=run.value, pathway=pathway["name"])
+                for k in order[: selection.hops_per_pathway]
+            ]
+        )
     chosen: list[Frame] = []
     for turn in range(max((len(q) for q in queues), default=0)):
         for queue in queues:
-            if turn < len(queue):
-                name, *crossing = queue[turn]
-                frames = across(tracks, *crossing, selection.offsets, run=run.value, pathway=name)
-                if len(chosen) + len(frames) <= most:
-                    chosen += frames
+            if turn < len(queue) and len(chosen) + len(queue[turn]) <= most:
+                chosen += queue[turn]
     return FrameSetData.from_frames(list({f.id: f for f in chosen}.values()))
 
 
@@ -135,9 +142,11 @@ def in_need(pathways: list[dict], selection: SelectionSettings) -> list[dict]:
 # ------------------------------------------------------------------------------------------------ machinery
 
 
-def _round(found: Catalogue, run: str) -> dict:
+def _round(found: Catalogue, run: str, tracks: TrackFile) -> dict:
+    stopped = [r.status in STOPPED for r in tracks.replicas]
     return {
         "run": run,
+        "stopped": sum(stopped) / len(stopped),
         "hops": {name: n for name, n in found.counts().items() if n},
         "carrier_time_fs": found.carrier_time(),
         "temperatures": list(found.temperatures),

@@ -16,14 +16,16 @@ from leopold_workflows.settings import LearnSettings
 @calcfunction
 def hop_frame_errors(results: orm.Dict) -> orm.Dict:
     """What leopold.evaluate found on hop frames, in short, over all and per pathway: rmse of forces (eV/A), occupations
-    (e), moments (mu_B), and the fraction of frames whose carrier site is right."""
+    (e), moments (mu_B), and the fraction of frames whose carrier site is right. Frames from before a stop do not count
+    where there are hop frames: they are far from all that was learned."""
 
     def short(report: dict) -> dict:
         quantities = {name: report[name] and report[name]["rmse"] for name in ("forces", "occupations", "moments")}
         return {name: report[name] for name in ("n_frames", "carrier_site_accuracy")} | quantities
 
     told = results.get_dict()
-    return orm.Dict(short(told) | {"pathways": {name: short(part) for name, part in told["pathways"].items()}})
+    pathways = {name: short(part) for name, part in told.get("pathways", {}).items()}
+    return orm.Dict(short(told.get("hop_frames", told)) | {"pathways": pathways})
 
 
 @calcfunction
@@ -52,6 +54,8 @@ def assess(catalogue: PathwaySetData, settings: orm.Dict, round: orm.Int, spent:
         verified=verified,
         given_up=tuple(given_up),
         quiet=quiet,
+        # catalogues made before it was counted do not say it
+        stopped=catalogue.catalogue["rounds"][-1].get("stopped", 0.0),
         force_rmse=errors.get("forces"),
         occupation_rmse=errors.get("occupations"),
         labels=spent["labels"],

@@ -21,6 +21,7 @@ from leopold_workflows.vasp.doping import start_faults
 from leopold_workflows.workchains.md import MDBaseWorkChain
 
 UNSTABLE = (504, 510)  # a guard of the dynamics stopped some replicas; what they did before is data
+TOO_UNSTABLE = 510
 
 
 class ExploreWorkChain(WorkChain):
@@ -28,7 +29,8 @@ class ExploreWorkChain(WorkChain):
     pathway.
 
     Replicas that a guard stopped count up to their last good block. Only when less than `min_fraction` of the
-    asked time was observed does the WorkChain end with 510. No hop at all is a valid catalogue.
+    asked time was observed does the WorkChain end with 510, with what little there is as outputs. No hop at all is a
+    valid catalogue.
     """
 
     @classmethod
@@ -51,6 +53,7 @@ class ExploreWorkChain(WorkChain):
             cls.run_dynamics,
             cls.inspect_dynamics,
             cls.find_hops,
+            cls.judge,
         )
         spec.output("track", valid_type=TrackData, required=False, help="Carrier sites of every step, hop windows.")
         spec.output("results", valid_type=orm.Dict, required=False, help="`result.json` of the dynamics.")
@@ -58,7 +61,7 @@ class ExploreWorkChain(WorkChain):
         spec.output("catalogue", valid_type=PathwaySetData, required=False, help="Hops of this exploration by pathway.")
         spec.exit_code(403, "ERROR_SUB_PROCESS_MD", message="the dynamics failed with exit status {status}")
         spec.exit_code(
-            510,
+            TOO_UNSTABLE,
             "ERROR_MD_UNSTABLE",
             message="guards stopped the dynamics after {fraction:.1%} of the time asked: {why}",
         )
@@ -86,18 +89,13 @@ class ExploreWorkChain(WorkChain):
         return ToContext(dynamics=self.submit(MDBaseWorkChain, **inputs))
 
     def inspect_dynamics(self):
-        """Keep the track, whole or not, if there is enough of it."""
+        """Keep the track, whole or not."""
         node = self.ctx.dynamics
         if (not node.is_finished_ok and node.exit_status not in UNSTABLE) or "track" not in node.outputs:
             return self.exit_codes.ERROR_SUB_PROCESS_MD.format(status=node.exit_status)
         self.out("track", node.outputs.track)
         self.out("results", node.outputs.results)
         self.out("remote_folder", node.outputs.remote_folder)
-        fraction = node.outputs.track.base.attributes.get("duration") / self.ctx.asked
-        if fraction == 0.0 or fraction < self.inputs.min_fraction.value:
-            return self.exit_codes.ERROR_MD_UNSTABLE.format(fraction=fraction, why=node.exit_message)
-        if not node.is_finished_ok:
-            self.report(f"{node.exit_message} {fraction:.0%} of the time asked was observed; going on with that")
         return None
 
     def find_hops(self):
@@ -109,6 +107,16 @@ class ExploreWorkChain(WorkChain):
             return self.exit_codes.ERROR_HOPS_UNREADABLE.format(why=node.exit_message)
         self.out("catalogue", catalogue)
         self.report(catalogue.catalogue["summary"])
+        return None
+
+    def judge(self):
+        """Whether enough was observed."""
+        node = self.ctx.dynamics
+        fraction = node.outputs.track.base.attributes.get("duration") / self.ctx.asked
+        if fraction == 0.0 or fraction < self.inputs.min_fraction.value:
+            return self.exit_codes.ERROR_MD_UNSTABLE.format(fraction=fraction, why=node.exit_message)
+        if not node.is_finished_ok:
+            self.report(f"{node.exit_message} {fraction:.0%} of the time asked was observed; going on with that")
         return None
 
 

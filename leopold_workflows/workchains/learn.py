@@ -23,7 +23,7 @@ from leopold_workflows.queries import node_hours
 from leopold_workflows.settings import LearnSettings, checked_by
 from leopold_workflows.vasp.doping import arrangement_faults, compositions, start_faults
 from leopold_workflows.vasp.validation import level_fault
-from leopold_workflows.workchains.explore import ExploreWorkChain, explore_inputs
+from leopold_workflows.workchains.explore import TOO_UNSTABLE, ExploreWorkChain, explore_inputs
 from leopold_workflows.workchains.label import label_faults, label_settings
 from leopold_workflows.workchains.label_frames import LabelFramesWorkChain, label_frames_inputs
 from leopold_workflows.workchains.train import TrainBaseWorkChain, train_inputs
@@ -45,12 +45,12 @@ GATHERED = {
 class LearnWorkChain(WorkChain):
     """Learn the dynamics of the carrier until no new symmetry-inequivalent pathway appears.
 
-    A round: train on all frames so far (from the newest model on); explore; count hops by pathway. A class
-    that was seen but has fewer than `min_verified` verified labels is new: frames across some of its hops go
-    to VASP, carrier imposed where the model had it, and come back as training frames if it stayed. Part of
-    the labelled hops is never trained on and measures the error across hops. A class settled once needs no
-    further label. Without new labels the model stays, and the next exploration, with another seed, adds to
-    the same statistics.
+    A round: train on all frames so far (from the newest model on); explore; count hops by pathway. A class that was
+    seen but has fewer than `min_verified` verified labels is new: frames across some of its hops go to VASP, carrier
+    imposed where the model had it, and come back as training frames if it stayed. Part of the labelled hops is never
+    trained on and measures the error across hops. A class settled once needs no further label. Where a guard stopped a
+    replica, frames from before it are labelled too. Without new labels the model stays, and the next exploration, with
+    another seed, adds to the same statistics.
 
     Learning stops when every criterion of `settings` holds, or with 601, 602 or 603 when rounds or labels are
     used up. Whatever happens, the outputs made so far are attached, each of them a valid input of the next
@@ -105,7 +105,7 @@ class LearnWorkChain(WorkChain):
                 cls.run_exploration,
                 cls.inspect_exploration,
                 cls.update_catalogue,
-                if_(cls.has_new_pathways)(
+                if_(cls.needs_labels)(
                     cls.select_frames,
                     cls.run_labelling,
                     cls.inspect_labelling,
@@ -229,9 +229,9 @@ class LearnWorkChain(WorkChain):
             self.to_context(holdout_evaluation=self._evaluate(self.ctx.holdout, "holdout"))
 
     def inspect_exploration(self):
-        """Check that both ended well."""
+        """Check that both ended well. Dynamics that guards stopped too early is what labels are for."""
         node = self.ctx.exploration
-        if not node.is_finished_ok:
+        if not node.is_finished_ok and not (node.exit_status == TOO_UNSTABLE and self._stopped):
             return self._failed(self.exit_codes.ERROR_SUB_PROCESS_EXPLORE, node)
         if self.ctx.holdout is not None and not self.ctx.same_model:
             evaluation = self.ctx.holdout_evaluation
@@ -251,12 +251,13 @@ class LearnWorkChain(WorkChain):
         self.ctx.same_model = True
         self.report(f"round {self.ctx.round}: {self.ctx.catalogue.catalogue['summary']}")
 
-    def has_new_pathways(self):
-        """Whether a class that was seen lacks verified labels, and labels may still be asked for."""
-        return bool(self._lacking) and self.ctx.n_labels < self._settings.max_labels
+    def needs_labels(self):
+        """Whether a class that was seen lacks verified labels or a guard stopped the dynamics, and labels may still be
+        asked for."""
+        return bool(self._lacking or self._stopped) and self.ctx.n_labels < self._settings.max_labels
 
     def select_frames(self):
-        """Choose frames across hops of those classes."""
+        """Choose frames across hops of those classes, and from before those stops."""
         self.ctx.selected = hops.select_hop_frames(
             self.ctx.exploration.outputs.track,
             self.ctx.catalogue,
@@ -265,7 +266,8 @@ class LearnWorkChain(WorkChain):
             orm.Str(self._run),
             self.ctx.seed,
         )
-        self.report(f"round {self.ctx.round}: {len(self.ctx.selected)} frames of {', '.join(self._lacking)} to label")
+        wanted = [*self._lacking, *([f"{self._stopped} stopped replicas"] if self._stopped else [])]
+        self.report(f"round {self.ctx.round}: {len(self.ctx.selected)} frames of {', '.join(wanted)} to label")
 
     def run_labelling(self):
         """Send them to VASP, the carrier imposed and released."""
@@ -377,6 +379,13 @@ class LearnWorkChain(WorkChain):
     @property
     def _lacking(self) -> list[str]:
         return [p["name"] for p in hops.in_need(self.ctx.catalogue.pathways, self._settings.selection)]
+
+    @property
+    def _stopped(self) -> int:
+        """How many replicas of this exploration ended with frames to label, because a guard stopped them."""
+        outputs = self.ctx.exploration.outputs
+        replicas = outputs.results["replicas"] if "results" in outputs else []
+        return sum(r["status"] == "unstable" for r in replicas) if self._settings.selection.before_stop else 0
 
     @property
     def _has_labels(self) -> bool:

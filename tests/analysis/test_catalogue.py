@@ -160,7 +160,8 @@ def test_track_file_round_trip(run, tmp_path):
         force_spread=np.ones((2, 3)),
         n_missed=5,
     )
-    hot = replace(run.replicas[0], windows=windows, energy=np.arange(4.0), stride=300, status="unstable")
+    ending = replace(windows, **{k: v[:1] for k, v in vars(windows).items() if k != "n_missed"})
+    hot = replace(run.replicas[0], windows=windows, ending=ending, energy=np.arange(4.0), stride=300, status="unstable")
     track = TrackFile(run.numbers, "hole", 1, (hot, run.replicas[1]))
     write_track(tmp_path / "track.h5", track)
     first = (tmp_path / "track.h5").read_bytes()
@@ -173,7 +174,8 @@ def test_track_file_round_trip(run, tmp_path):
     assert np.allclose(again.replicas[0].moments, hot.moments)
     assert again.replicas[0].windows.n_missed == 5
     assert again.replicas[0].status == "unstable"
-    assert again.replicas[1].windows is None
+    assert np.array_equal(again.replicas[0].ending.step, [[0, 1, 2]])
+    assert again.replicas[1].windows is None and again.replicas[1].ending is None
     assert len(merge_tracks([again, again]).replicas) == 4
     with h5py.File(tmp_path / "trajectory.h5", "w") as h5:
         h5["leopold_track"] = h5py.ExternalLink("track.h5", "/")

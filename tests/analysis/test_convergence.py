@@ -27,7 +27,7 @@ def test_all_criteria_met():
     assert found.next_step == "run production dynamics"
     table = {c["name"]: c for c in found.to_dict()["criteria"]}
     assert set(table) == {
-        "quiet_rounds", "unseen_mass", "labels_per_class", "force_rmse", "occupation_rmse", "hops",
+        "quiet_rounds", "unseen_mass", "labels_per_class", "force_rmse", "occupation_rmse", "hops", "stopped",
         "labels", "node_hours",
     }  # fmt: skip
     assert all(c["passed"] for c in table.values())
@@ -43,6 +43,7 @@ def test_all_criteria_met():
         ({"force_rmse": 0.2}, "force_rmse", "forces there"),
         ({"occupation_rmse": None}, "occupation_rmse", "occupations there"),
         ({"hops": {"a": 9}}, "hops", "9 of 20 hops"),
+        ({"stopped": 0.25}, "stopped", "guards stopped 25% of the replicas"),
     ],
 )
 def test_each_criterion_alone_blocks(change, name, step):
@@ -57,6 +58,8 @@ def test_out_of_budget():
     lacking = replace(SETTLED, verified={"a": 1})
     spent = assess(replace(lacking, labels=10), limits)
     assert (spent.state, spent.next_step) == ("budget_exhausted", "raise max_labels, then label hop frames of b")
+    unstable = assess(replace(SETTLED, stopped=0.5, labels=10), limits)
+    assert unstable.state == "budget_exhausted", "no label can mend it any more"
     assert assess(replace(lacking, labels=10, untrained=True), limits).state == "continue", "they are trained on first"
     assert assess(replace(SETTLED, labels=10, quiet=1), limits).state == "continue", "no class asks for labels"
     late = assess(replace(SETTLED, quiet=1, node_hours=6.0), limits)

@@ -15,6 +15,7 @@ from leopold_model import md_simulation
 from leopold_model.cli import main
 from leopold_model.config import MDConfig
 from leopold_model.frames import Frame, write_frames
+from leopold_model.hop_frames import before_stop
 from leopold_model.md import MDError, check_start
 from leopold_model.md_simulation import simulate
 from leopold_model.tracks import read_track
@@ -275,6 +276,31 @@ def test_nan_stops_one_replica_at_its_last_good_block_and_the_other_goes_on(tmp_
     assert len(replica) == hot["steps"]
     for name in ("moments", "energy", "kinetic_temperature", "conserved", "mean_positions"):
         assert np.isfinite(getattr(replica, name)).all(), f"{name} kept garbage"
+    assert track.replicas[0].ending is None
+    rows, positions = replica.ending.step[0], replica.ending.positions
+    assert len(rows) > 1 and 0 <= rows[-1] - hot["steps"] < 10, "it ends inside the block that was not kept"
+    assert np.isfinite(positions).all() and np.diff(rows).tolist() == [1] * (len(rows) - 1)
+    # nothing broken yet in the last of them, and it goes on from the rows that were kept
+    assert np.linalg.norm(np.diff(positions[0], axis=0), axis=2).max() < 0.5
+    frame = before_stop(track, replica, [4.0], run="explore-01")[0]
+    assert frame.step == rows[-1] - 1 and frame.temperature == 600.0
+    assert frame.carrier_sites == (replica.carrier[-1, 0],)
+
+
+def test_what_led_to_a_stop_survives_the_walltime(tmp_path, monkeypatch):
+    """One replica is stopped early; the other goes on over several pieces."""
+    options = {"temperatures": [300.0, 20.0], "steps": 240, "guards": {**QUIET, "min_distance": 3.3}}
+    _, whole = run(tmp_path / "whole", **options)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(md_simulation.time, "monotonic", lambda: float(next(ticks)))
+    for _ in range(20):
+        result, track = run(tmp_path / "cut", max_wall_seconds=9.0, **options)
+        if result["status"] != "out_of_walltime":
+            break
+    hot, same = whole.replicas[0], track.replicas[0]
+    assert hot.status == same.status == "unstable" and whole.replicas[1].status == "finished"
+    np.testing.assert_array_equal(hot.ending.positions, same.ending.positions)
+    np.testing.assert_array_equal(hot.ending.step, same.ending.step)
 
 
 # ----------------------------------------------------------------------------------------------------------- restart

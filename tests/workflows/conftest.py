@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 # importing aiida makes its configuration folder: it must not be the user's
@@ -74,13 +75,36 @@ def host(crystal):
 @pytest.fixture
 def make_track(crystal, tmp_path):
     """A track in which the carrier stays `stay` steps on each of `sites`, with a window around every change; how far a
-    committee disagrees in the windows is `doubts`, in turn."""
+    committee disagrees in the windows is `doubts`, in turn. A guard stopped the replicas `stopped`, 8 steps after the
+    last of the track, and those without a site at once."""
     from leopold_workflows.data.track import TrackData
 
-    def make(*routes, stay=200, windows=True, doubts=(0.0,)):
+    def before_the_end(site, rows):
+        moments = np.tile(0.7 * np.eye(len(crystal))[site], (1, len(rows), 1))
+        return Windows(
+            positions=crystal.positions + 1e-3 * rows[None, :, None, None],
+            step=rows[None],
+            carrier=np.full((1, len(rows), 1), site),
+            moments=moments,
+            occupations=np.stack([moments, 0 * moments], -1),
+            force_spread=np.zeros((1, len(rows))),
+        )
+
+    def halted(k):
+        return ReplicaTrack(
+            temperature=600.0 + 300 * k, replica=k, timestep=1.0, seed=1, cell=crystal.cell.array,
+            positions=crystal.positions, sites=np.zeros((0, 2), int), moments=np.zeros((0, 2)),
+            carrier=np.zeros((0, 1), int), status="unstable",
+            ending=before_the_end(len(crystal) - 1, np.arange(-9, -4)),
+        )  # fmt: skip
+
+    def make(*routes, stay=200, windows=True, doubts=(0.0,), stopped=()):
         replicas = []
         for k, sites in enumerate(routes):
             steps = stay * len(sites)
+            if not sites:
+                replicas.append(halted(k))
+                continue
             carrier = np.repeat(sites, stay)
             other = np.where(carrier == sites[0], sites[-1], sites[0])
             if len(set(sites)) == 1:
@@ -110,6 +134,10 @@ def make_track(crystal, tmp_path):
                     windows=kept if windows else None,
                 )
             )
+            if k in stopped:
+                replicas[-1] = replace(
+                    replicas[-1], status="unstable", ending=before_the_end(sites[-1], steps + 7 - np.arange(60, -1, -5))
+                )
         path = tmp_path / "track.h5"
         write_track(path, TrackFile(crystal.numbers, "hole", 1, tuple(replicas)))
         return TrackData(path)

@@ -65,6 +65,9 @@ def test_holdout_takes_whole_hops_of_every_pathway(make_frames):
     little = split_by_run(FrameSetData.from_frames(frames), orm.Float(0.01), orm.Int(7))
     assert len(little["holdout"]) == 3, "two hops or more: at least one is held out"
     assert len(split_by_run(FrameSetData.from_frames(frames), orm.Float(0.0), orm.Int(7))["holdout"]) == 0
+    outside = [f for run in "ab" for f in make_frames(2, run=run, seed=ord(run))]
+    kept = split_by_run(FrameSetData.from_frames(frames + outside), orm.Float(0.25), orm.Int(7))
+    assert len(kept["holdout"]) == 3, "frames outside hops are trained on"
     again = split_by_run(FrameSetData.from_frames(frames), orm.Float(0.25), orm.Int(7))
     assert again["holdout"].content == parts["holdout"].content
 
@@ -75,6 +78,10 @@ def test_starts_are_spread_over_runs(make_frames):
     assert sorted(f.run for f in starts) == ["a", "b", "c"]
     few = choose_start_frames(FrameSetData.from_frames(frames), orm.Int(2), orm.Int(1)).get_frames()
     assert [f.run for f in few] == ["a", "c"], "arrangements near to and far from a defect, not the first two"
+    labels = [replace(f, source="label") for f in make_frames(2, run="stop", seed=9)]
+    starts = choose_start_frames(FrameSetData.from_frames(frames + labels), orm.Int(50), orm.Int(1)).get_frames()
+    assert {f.run for f in starts} == {"a", "b", "c"}, "not from where dynamics broke down"
+    assert len(choose_start_frames(FrameSetData.from_frames(labels), orm.Int(50), orm.Int(1))) == 2
     many = choose_start_frames(FrameSetData.from_frames(frames), orm.Int(50), orm.Int(1))
     assert len(many) == len(frames)
 
@@ -188,6 +195,36 @@ def test_hops_on_which_a_committee_disagrees_come_first(make_track, host, sites)
     assert list(dict.fromkeys(f.run for f in selected.get_frames())) == [
         f"explore-01-r000-t{200 * (1 + k):06d}" for k in (2, 4)
     ]
+
+
+def test_frames_from_before_a_stop_are_labelled_first(make_track, host, sites):
+    """At the times asked for, with the carrier where the model has it; of no class, and not counted as one."""
+    a, near, _ = sites
+    track = make_track([a, near], [a, a], [], stopped=[1])
+    catalogue = explored(track, host)
+    assert catalogue.catalogue["rounds"][0]["stopped"] == pytest.approx(2 / 3)
+    chosen = settings(before_stop=[20, 10], hops_per_pathway=1)
+    selected = select_hop_frames(track, catalogue, chosen, orm.Int(99), orm.Str("explore-01"), orm.Int(0))
+    frames = selected.get_frames()
+    of_stops = frames[:2]
+    assert [f.step for f in of_stops] == [387, 397] and {f.run for f in of_stops} == {"explore-01-r001-stop"}
+    assert {f.carrier_sites for f in of_stops} == {(a,)} and {f.pathway for f in of_stops} == {""}
+    # one turn of a hop between the two replicas; the second was stopped in its equilibration, before a first step
+    assert {f.pathway for f in frames[2:-1]} == {next(p["name"] for p in catalogue.pathways if p["hops"])}
+    assert (frames[-1].step, frames[-1].run) == (-9, "explore-01-r002-stop")
+    outcomes = {f.id: {"outcome": "verified"} for f in frames}
+    known = record_labels(catalogue, selected, orm.Dict({"labels": outcomes}))
+    assert sum(p["verified_labels"] for p in known.pathways) == 3
+    none = settings(before_stop=[], hops_per_pathway=1)
+    assert len(select_hop_frames(track, catalogue, none, orm.Int(99), orm.Str("explore-01"), orm.Int(0))) == 3
+
+
+def test_a_run_in_which_all_was_stopped_at_once_is_an_empty_catalogue(make_track, host):
+    track = make_track([], [])
+    catalogue = explored(track, host)
+    assert catalogue.catalogue["n_hops"] == 0 and catalogue.catalogue["rounds"][0]["stopped"] == 1.0
+    selected = select_hop_frames(track, catalogue, settings(), orm.Int(9), orm.Str("explore-01"), orm.Int(0))
+    assert {f.run for f in selected.get_frames()} == {"explore-01-r000-stop", "explore-01-r001-stop"}
 
 
 def test_a_track_without_windows_gives_no_frames(make_track, host, sites):

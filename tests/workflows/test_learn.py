@@ -16,6 +16,7 @@ from ase.build import bulk
 from leopold_model.analysis.catalogue import Catalogue
 from leopold_model.analysis.sites import host_from_structure
 from leopold_model.evaluate import Prediction, errors
+from leopold_workflows.calculations.functions_hops import catalogue_of
 from leopold_workflows.calculations.functions_learn import (
     assess,
     gather_convergence,
@@ -150,10 +151,10 @@ def test_a_given_model_is_explored_first(learn, make_model, make_frames):
 )
 def test_what_is_new(learn, hops, labels, expected):
     process = learn()
-    process.ctx.catalogue = catalogue(hops, labels)
-    assert process.has_new_pathways() is expected
+    process.ctx.catalogue, process.ctx.exploration = catalogue(hops, labels), node()
+    assert process.needs_labels() is expected
     process.ctx.n_labels = 10
-    assert not process.has_new_pathways()
+    assert not process.needs_labels()
 
 
 def evaluated(frames, *offs) -> orm.Dict:
@@ -295,6 +296,56 @@ def test_failed_stages_lose_nothing(learn, make_model):
     assert {"model", "frames", "learning_curve"} <= set(process.outputs)
 
 
+def stopped(*statuses, status=0, **outputs):
+    """An exploration whose replicas ended so."""
+    return node(status, results=orm.Dict({"replicas": [{"status": s} for s in statuses]}), **outputs)
+
+
+def test_dynamics_that_broke_down_is_what_labels_are_for(learn, make_model, make_track, host, sites, make_frames):
+    """Also where so little was seen that the exploration failed. Their errors do not count as those of hop frames."""
+    process = learn(selection={"before_stop": [10]})
+    trained(process, make_model().store())
+    process.ctx.seed = orm.Int(1)
+    track = make_track([], []).store()
+    seen = catalogue_of(track, host, orm.Dict({"species": "O"}), orm.Str("explore-01"))
+    process.ctx.exploration = stopped("unstable", "unstable", status=510, track=track, catalogue=seen)
+    assert process.inspect_exploration() is None
+    process.update_catalogue()
+    assert process.needs_labels()
+    process.select_frames()
+    process.run_labelling()
+    assert process.calls[-1][0] == "LabelFramesWorkChain" and process.ctx.n_asked == 2
+    asked = process.ctx.selected.get_frames()
+    level = process.inputs.frames.get_frames()[0].settings
+    answers = [
+        replace(a, label=q.label, source="label") for a, q in zip(make_frames(2, settings=level), asked, strict=True)
+    ]
+    process.ctx.labelling = node(
+        frames=FrameSetData.from_frames(answers).store(), rejected=FrameSetData.from_frames([]).store(),
+        outcomes=orm.Dict({"labels": {f.id: {"outcome": "verified"} for f in asked}, "counts": {}, "total": 2}),
+    )  # fmt: skip
+    assert process.inspect_labelling() is None
+    process.ctx.evaluation = node(results=evaluated(answers, 9.0))
+    assert process.inspect_evaluation() is None
+    process.merge_frames()
+    assert process.ctx.needs_training and process.ctx.holdout is None and len(process.ctx.frames) == 6
+    process.check_convergence()
+    failing = process.ctx.assessment["failing"]
+    assert process.ctx.state == "continue" and "stopped" in failing
+    assert "guards stopped 100% of the replicas" in process.ctx.assessment["next_step"]
+
+
+def test_a_carrier_that_was_lost_gives_nothing_to_label(learn, make_model):
+    process = learn()
+    trained(process, make_model().store())
+    process.ctx.exploration = stopped("carrier_lost", status=510)
+    assert process.inspect_exploration().status == 405
+    process = learn(selection={"before_stop": []})
+    trained(process, make_model().store())
+    process.ctx.exploration = stopped("unstable", status=510)
+    assert process.inspect_exploration().status == 405, "not asked for"
+
+
 def test_failed_training_keeps_the_frames(learn):
     process = learn()
     process.run_training()
@@ -365,6 +416,8 @@ def test_hop_errors_by_pathway(make_frames):
     assert found["pathways"][NEAR]["n_frames"] == 2 and found["n_frames"] == 3
     assert found["forces"] == pytest.approx(np.sqrt((2 * 0.01 + 0.09) / 3))
     assert found["carrier_site_accuracy"] == 1.0 and found["occupations"] is None
+    beside = hop_frame_errors(evaluated([*near, *make_frames(1, seed=9)], 0.1, 0.1, 5.0))
+    assert beside["forces"] == pytest.approx(0.1), "frames from before a stop are no hop frames"
 
 
 def test_learning_curve_and_outcomes_are_gathered_by_round():

@@ -181,10 +181,11 @@ def test_exploration_without_a_hop_is_a_result(explore, make_track, dynamics_of)
 def test_stopped_replicas_are_data_if_there_is_enough_of_them(explore, make_track, dynamics_of):
     explore.run_dynamics()
     explore.ctx.dynamics = dynamics_of(make_track(hops=1), 510)
-    assert explore.inspect_dynamics() is None
+    assert explore.inspect_dynamics() is None and explore.find_hops() is None and explore.judge() is None
     explore.ctx.dynamics = dynamics_of(make_track(hops=0, stay=20), 510)
-    code = explore.inspect_dynamics()
-    assert code.status == 510 and "4.4%" in code.message and "track" in explore.outputs
+    assert explore.inspect_dynamics() is None and explore.find_hops() is None
+    code = explore.judge()
+    assert code.status == 510 and "4.4%" in code.message and {"track", "catalogue"} <= set(explore.outputs)
     explore.ctx.dynamics = node(310)
     assert explore.inspect_dynamics().status == 403
 
