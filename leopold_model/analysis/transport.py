@@ -25,6 +25,7 @@ from leopold_model.analysis.rates import Rate
 from leopold_model.analysis.sites import SiteMap
 
 BOLTZMANN = 8.617333262e-5  # eV/K
+_ROUNDING = 1e-9
 CM2_PER_S = 0.1  # 1 Angstrom^2/fs in cm^2/s
 
 
@@ -96,7 +97,8 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
 
     The error of the rate route draws every class's rate from its gamma distribution (Poisson counts), widened by the
     dispersion of the counts over replicas and blocks; that of the MSD route comes from replicas and blocks. Without
-    hops the diffusion is zero and its interval an upper limit. Samples of different temperatures are independent.
+    hops, or where defects held every carrier, the diffusion is zero and its interval an upper limit: that of a perfect
+    crystal in which the shortest hop was not seen in all this time. Samples of different temperatures are independent.
     """
     # one seed for all temperatures would draw the same deviations everywhere, and an activation energy without error
     seed = int(np.random.SeedSequence([seed, round(1e3 * temperature)]).generate_state(1)[0])
@@ -108,11 +110,13 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
         counts, times, networks = _doped_walk(catalogue, temperature, doped)
     else:
         counts, times, networks = _pristine_walk(catalogue, temperature)
-    value = np.mean([_diffusion(network, (counts / times)[None], n)[0] for network, n in networks], axis=0)
+    value = _mean_diffusion(networks, (counts / times)[None])[0]
+    if not value.any():  # no hops, or only such as lead around a defect and back: the one that leads on is to come
+        counts, times, networks = _first_hop(catalogue, time)
     # a rate given its count is gamma distributed (Jeffreys' half added to a seen count); its variance is widened
     shape = np.where(counts > 0, counts + 0.5, 1.0) / dispersion
     drawn = rng.gamma(shape, dispersion / times, size=(n_samples, len(counts)))
-    samples = np.mean([_diffusion(network, drawn, n_sites) for network, n_sites in networks], axis=0)
+    samples = _mean_diffusion(networks, drawn)
     found, missing = None, ""
     try:
         found = short_lag_diffusion(
@@ -144,10 +148,18 @@ def _pristine_walk(catalogue: Catalogue, temperature: float) -> tuple[np.ndarray
     """Hops (j,) and the time (j,) they were seen in, of every jump, and the network of the primitive cell."""
     classes, time = catalogue.classes, catalogue.carrier_time(temperature)
     jumps = {key: jump for key, jump in jump_rates(catalogue, temperature).items() if jump[0]}
-    if not jumps:  # what the shortest class could still do unseen
-        jumps = {(classes.pathways[0].name, kind): (0, time) for kind in set(classes.pathways[0].ends)}
+    if not jumps:
+        return _first_hop(catalogue, time)
     counts, times = np.array(list(jumps.values()), dtype=float).T
     return counts, times, [(_network(classes, list(jumps)), len(classes.site_kinds))]
+
+
+def _first_hop(catalogue: Catalogue, time: float) -> tuple[np.ndarray, np.ndarray, list[Network]]:
+    """The same of what the shortest class could still do, unseen in `time` fs."""
+    shortest = catalogue.classes.pathways[0]
+    jumps = [(shortest.name, kind) for kind in sorted(set(shortest.ends))]
+    network = _network(catalogue.classes, jumps), len(catalogue.classes.site_kinds)
+    return np.zeros(len(jumps)), np.full(len(jumps), time), [network]
 
 
 def _doped_walk(
@@ -157,7 +169,7 @@ def _doped_walk(
     replicas; without hops, as in the perfect crystal."""
     found = {name: n for name, n in catalogue.counts(temperature).items() if n}
     if not found:
-        return _pristine_walk(catalogue, temperature)
+        return _first_hop(catalogue, catalogue.carrier_time(temperature))
     shell_time = shell_times(catalogue, temperature)
     networks: dict[tuple, Network] = {}
     for r, sites in doped:
@@ -238,6 +250,11 @@ def _network(classes: PathwaySet, jumps: Sequence[Jump]) -> tuple[np.ndarray, ..
     return table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2].astype(int), table[:, 3:6], table[:, 6]
 
 
+def _mean_diffusion(networks: Sequence[Network], rates: np.ndarray) -> np.ndarray:
+    """Diffusion tensors (b, 3, 3) of b sets of rates (b, jumps), the mean over replicas."""
+    return np.mean([_diffusion(network, rates, n_sites) for network, n_sites in networks], axis=0)
+
+
 def _diffusion(network: tuple[np.ndarray, ...], rates: np.ndarray, n_sites: int) -> np.ndarray:
     """Diffusion tensors (b, 3, 3) of b sets of rates (b, jumps)."""
     jump, start, end, vectors, share = network
@@ -248,6 +265,8 @@ def _diffusion(network: tuple[np.ndarray, ...], rates: np.ndarray, n_sites: int)
     generator = np.einsum("bh,hs,ht->bst", w, leaving, entering - leaving) / unit
     drift = np.einsum("bh,hs,ha->bsa", w, leaving, vectors) / unit
     step = vectors - (entering - leaving) @ (np.linalg.pinv(generator) @ drift)
+    # hops that lead nowhere take back one another's steps up to rounding, of which this is the square
+    step = np.where(np.abs(step) > _ROUNDING * np.abs(vectors).max(initial=0.0), step, 0.0)
     return 0.5 * np.einsum("bh,bha,bhc->bac", _stationary(generator) @ leaving.T * w, step, step)
 
 

@@ -76,6 +76,28 @@ def test_the_error_of_binding_is_that_of_many_repetitions():
     assert binding(near[0, :1], 1 - near[0, :1], (3, 21), 300.0)[1] is None
 
 
+def test_a_carrier_that_a_defect_holds_has_no_diffusion_but_an_upper_limit():
+    """It hops within the first shell and never away: a rounding error is no mobility, nor an activation energy."""
+    atoms, sites = doped((2, 2, 4))
+    first = [int(i) for i in sites.carrier_atoms if defect_shells(sites)[i] == 1]
+    track = track_of([(first[k % 2], 200) for k in range(10)], n_sites=96, ramp=0)
+    replicas = tuple(
+        ReplicaTrack(
+            temperature=t, replica=k, timestep=1.0, seed=k, sites=track.sites, moments=track.moments,
+            carrier=track.sites[:, :1], cell=atoms.cell.array, positions=atoms.positions,
+        )
+        for k, t in enumerate((400.0, 500.0))
+    )  # fmt: skip
+    catalogue = build_catalogue(TrackFile(atoms.numbers, "electron", 1, replicas), host(rutile(), "Ti"))
+    found = transport_summary(catalogue, n_samples=200)
+    for row in found["temperatures"]:
+        diffusion = row["diffusion_isotropic_cm2_per_s"]
+        assert row["n_hops"] == 9 and diffusion["value"] == 0.0
+        # the hop along c, not seen in 2 ps: at most 3.7 in that time (97.5 %) of 2.99 A, and one axis of three
+        assert diffusion["high"] == pytest.approx(0.1 * 3.69 / 2000 * 2.993**2 / 2 / 3, rel=0.3)
+    assert found["arrhenius"] is None and "hops at 0 of 400, 500 K" in found["arrhenius_missing"]
+
+
 def test_a_perfect_crystal_has_nothing_to_say():
     atoms = rutile((2, 2, 4))
     ti = np.flatnonzero(atoms.numbers == 22)

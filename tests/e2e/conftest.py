@@ -23,6 +23,8 @@ def installed(aiida_profile, tmp_path_factory):
         label="here", hostname="localhost", transport_type="core.local", scheduler_type="core.direct",
         workdir=str(tmp_path_factory.mktemp("work")),
     ).store()  # fmt: skip
+    # rounds of equal shapes compile once
+    compiled = f"export JAX_COMPILATION_CACHE_DIR={tmp_path_factory.mktemp('jax')}"
     computer.set_minimum_job_poll_interval(0.1)
     computer.set_default_mpiprocs_per_machine(1)
     computer.configure(safe_interval=0.0)
@@ -30,6 +32,7 @@ def installed(aiida_profile, tmp_path_factory):
     for label, executable in (("vasp", "leopold-vasp-standin"), ("leopold", "leopold")):
         path = str(Path(sys.executable).parent / executable)
         codes[label] = InstalledCode(
-            label=label, computer=computer, filepath_executable=path, with_mpi=False, prepend_text=ONE_THREAD
-        ).store()
+            label=label, computer=computer, filepath_executable=path, with_mpi=False,
+            prepend_text=f"{ONE_THREAD}\n{compiled}",
+        ).store()  # fmt: skip
     return codes

@@ -35,6 +35,7 @@ def start(folder: Path):
     (folder / "tiny.yaml").write_text(yaml.safe_dump(FASTER))
     log = folder / "log.txt"
     environment = {k: v for k, v in os.environ.items() if k != "AIIDA_PATH"}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(folder / "jax")  # rounds of equal shapes compile once
     with open(log, "w") as output:
         demo = subprocess.Popen(
             [BINARIES / "aiida-leopold", "demo", "mgo", "--workers", "1", "--overrides", "tiny.yaml"],
