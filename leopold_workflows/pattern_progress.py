@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from aiida.orm import CalcJobNode, WorkflowNode
+from aiida.orm import Dict, WorkflowNode, load_node
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from leopold_workflows.progress import descendants, job_line, state_of
+from leopold_workflows.process_tree import Process, descendants, outputs
+from leopold_workflows.progress import job_line, state_of
 
 # innermost process first: the first of these that is active names the stage
 STAGES = {
@@ -77,25 +78,26 @@ class PatternSnapshot:
 
 def snapshot(process: WorkflowNode) -> PatternSnapshot:
     """The state of `process` (a study of patterns, its learning or its surface) now."""
-    tree = list(descendants(process))
-    active = {n.process_label for n in [process, *tree] if not n.is_terminated}
-    trainings = [n for n in tree if n.process_label == "PatternTrainCalculation" and n.is_finished_ok]
-    assessed = [n for n in tree if n.process_label == "assess_patterns" and n.is_finished_ok]
-    jobs = [n for n in tree if isinstance(n, CalcJobNode) and not n.is_terminated]
+    tree = descendants(process)
+    active = {n.label for n in tree if not n.is_terminated}
+    if not process.is_terminated:
+        active.add(process.process_label)
+    trainings = [n for n in tree if n.label == "PatternTrainCalculation" and n.is_finished_ok]
+    assessed = [n for n in tree if n.label == "assess_patterns" and n.is_finished_ok]
     return PatternSnapshot(
         pk=process.pk,
         label=process.process_label,
         state=state_of(process),
         stage=next((text for name, text in STAGES.items() if name in active), state_of(process)),
-        labels=dict(Counter(_outcome(n) for n in tree if n.process_label == LABEL)),
-        rounds=[n.outputs.result.get_dict() for n in assessed],
-        errors=[n.outputs.results["test"]["mae"] for n in trainings],
-        annealed=sum(n.process_label == "PatternAnnealCalculation" and n.is_finished_ok for n in tree),
-        running=[job_line(job) for job in jobs],
+        labels=dict(Counter(_outcome(n) for n in tree if n.label == LABEL)),
+        rounds=outputs(assessed, Dict, "attributes"),
+        errors=[test["mae"] for test in outputs(trainings, Dict, "attributes.test", "results")],
+        annealed=sum(n.label == "PatternAnnealCalculation" and n.is_finished_ok for n in tree),
+        running=[job_line(load_node(n.pk)) for n in tree if n.is_job and not n.is_terminated],
     )
 
 
-def _outcome(label: WorkflowNode) -> str:
+def _outcome(label: Process) -> str:
     if not label.is_terminated:
         return "running"
     return {0: "verified", 502: "moved", 501: "delocalised"}.get(label.exit_status, "failed")

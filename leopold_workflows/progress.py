@@ -6,12 +6,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiida.orm import CalcJobNode, ProcessNode, WorkflowNode
+from aiida.orm import CalcJobNode, Dict, ProcessNode, WorkflowNode, load_node
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.process_tree import Process, descendants, inputs, outputs
 from leopold_workflows.vasp.verdict import MISSES
 
 # innermost WorkChain first: the first of these that is active names the stage
@@ -98,40 +101,32 @@ class Snapshot:
 
 def snapshot(process: WorkflowNode) -> Snapshot:
     """The state of the study `process` now; reads the database and, for local jobs, the last line they printed."""
-    tree = list(descendants(process))
-    active = {n.process_label for n in [process, *tree] if not n.is_terminated}
+    tree = descendants(process)
+    active = {n.label for n in tree if not n.is_terminated}
+    if not process.is_terminated:
+        active.add(process.process_label)
     stage = next((text for label, text in STAGES.items() if label in active), state_of(process))
-    trainings = [n for n in tree if n.process_label == "TrainCalculation"]
-    errors = [n.outputs.results.get_dict()["errors"] for n in trainings if n.is_finished_ok]
-    catalogues = [c for n in tree for c in _created(n, "data.leopold.pathways")]
-    frames = max((n.inputs.frames.n_frames for n in trainings), default=0)
-    if not trainings:
-        frames = sum(c.n_frames for n in tree if n.process_label == "LeopoldVaspCalculation"
-                     for c in _created(n, "data.leopold.frames"))  # fmt: skip
+    trainings = [n for n in tree if n.label == "TrainCalculation"]
+    errors = outputs([n for n in trainings if n.is_finished_ok], Dict, "attributes.errors", "results")
+    catalogues = outputs(tree, PathwaySetData, "id")
+    if trainings:
+        frames = max(inputs(trainings, FrameSetData, "attributes.n_frames", "frames"))
+    else:
+        runs = [n for n in tree if n.label == "LeopoldVaspCalculation"]
+        frames = sum(outputs(runs, FrameSetData, "attributes.n_frames"))
     return Snapshot(
         pk=process.pk,
         state=state_of(process),
         stage=stage,
-        round=sum(n.process_label == "TrainBaseWorkChain" for n in tree),
+        round=max((int(n.link.split("_")[1]) for n in tree if n.link.startswith("round_")), default=0),
         frames=frames,
         rounds=[e.get("test") or e["validation"] for e in errors],
-        pathways=max(catalogues, key=lambda c: c.pk).pathways if catalogues else [],
-        labels=dict(Counter(_outcome(n) for n in tree if n.process_label == "LabelWorkChain")),
-        jobs=dict(Counter(n.process_label for n in tree if isinstance(n, CalcJobNode) and n.is_finished)),
-        running=[job_line(n) for n in tree if isinstance(n, CalcJobNode) and not n.is_terminated],
+        pathways=load_node(catalogues[-1]).pathways if catalogues else [],
+        labels=dict(Counter(_outcome(n) for n in tree if n.label == "LabelWorkChain")),
+        jobs=dict(Counter(n.label for n in tree if n.is_job and n.is_finished)),
+        running=[job_line(load_node(n.pk)) for n in tree if n.is_job and not n.is_terminated],
         fraction=_fraction(process, tree),
     )
-
-
-def descendants(node: WorkflowNode):
-    for child in sorted(node.called, key=lambda n: n.pk):
-        yield child
-        if isinstance(child, WorkflowNode):
-            yield from descendants(child)
-
-
-def _created(node: ProcessNode, kind: str) -> list:
-    return [link.node for link in node.base.links.get_outgoing() if link.node.node_type.startswith(kind)]
 
 
 def state_of(process: ProcessNode) -> str:
@@ -139,7 +134,7 @@ def state_of(process: ProcessNode) -> str:
     return f"{state} [{process.exit_status}]" if process.is_finished else state
 
 
-def _outcome(label: WorkflowNode) -> str:
+def _outcome(label: Process) -> str:
     if not label.is_terminated:
         return "running"
     outcomes = {0: "verified"} | {status: outcome for outcome, status in MISSES.items()}
@@ -161,17 +156,17 @@ def job_line(job: CalcJobNode) -> str:
     return f"{head}: queued"
 
 
-def _fraction(process: WorkflowNode, tree: list) -> float:
+def _fraction(process: WorkflowNode, tree: list[Process]) -> float:
     if process.is_terminated:
         return 1.0
-    done = {n.process_label for n in tree if n.is_terminated}
+    done = {n.label for n in tree if n.is_terminated}
     fraction = 0.0
     if "SeedWorkChain" in done:
         fraction += SHARE["seed"]
     if "LearnWorkChain" in done:
         return fraction + SHARE["learn"]
     # a study has two or three rounds of train, explore and label, of about equal weight
-    steps = sum(n.is_terminated for n in tree if n.process_label in
+    steps = sum(n.is_terminated for n in tree if n.label in
                 ("TrainBaseWorkChain", "ExploreWorkChain", "LabelFramesWorkChain"))  # fmt: skip
     return fraction + SHARE["learn"] * min(steps / 6, 0.95)
 

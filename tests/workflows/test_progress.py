@@ -1,0 +1,92 @@
+"""What a running study is said to do, on a tree of processes made by hand."""
+
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import ProcessState
+
+from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.process_tree import descendants, inputs, outputs
+from leopold_workflows.progress import snapshot
+
+ERRORS = {"test": {"forces": {"rmse": 0.05}, "occupations": {"rmse": 0.01}, "carrier_site_accuracy": 0.98}}
+
+
+@pytest.fixture
+def process(aiida_localhost):
+    """A process node, running where no status is given: `process(label, caller, status, link, given, made, job)`."""
+
+    def make(label, caller=None, status=None, link="", given=None, made=None, job=False):
+        node = orm.CalcJobNode(computer=aiida_localhost) if job else orm.WorkflowNode()
+        node.set_process_label(label)
+        node.set_process_state(ProcessState.RUNNING if status is None else ProcessState.FINISHED)
+        if status is not None:
+            node.set_exit_status(status)
+        if caller is not None:
+            kind = LinkType.CALL_CALC if job else LinkType.CALL_WORK
+            node.base.links.add_incoming(caller, kind, link or f"{label}_{caller.pk}")
+        for name, data in (given or {}).items():
+            node.base.links.add_incoming(data.store(), LinkType.INPUT_CALC, name)
+        node.store()
+        for name, data in (made or {}).items():
+            data.base.links.add_incoming(node, LinkType.CREATE, name)
+            data.store()
+        return node
+
+    return make
+
+
+@pytest.fixture
+def study(process, make_frames):
+    """A study in its third round: trained in two of them, now exploring, two labels answered and one under way."""
+    top = process("PolaronDynamicsWorkChain")
+    seed = process("SeedWorkChain", top, 0)
+    process("LeopoldVaspCalculation", seed, 0, made={"frames": FrameSetData.from_frames(make_frames(2))}, job=True)
+    learn = process("LearnWorkChain", top)
+    for number, n_frames in ((1, 2), (2, 3)):
+        base = process("TrainBaseWorkChain", learn, 0, link=f"round_{number:02d}_train")
+        frames = FrameSetData.from_frames(make_frames(n_frames, seed=number))
+        results = orm.Dict({"errors": ERRORS})
+        process("TrainCalculation", base, 0, given={"frames": frames}, made={"results": results}, job=True)
+    labels = process("LabelFramesWorkChain", learn, 0, link="round_02_label")
+    for status in (0, 502, None):
+        process("LabelWorkChain", labels, status, link=f"label_{status}")
+    explore = process("ExploreWorkChain", learn, link="round_03_explore")
+    process("MDCalculation", process("MDBaseWorkChain", explore), job=True)
+    process("LabelWorkChain", process("PolaronDynamicsWorkChain"), 0)  # of another study
+    return top
+
+
+def test_the_tree_is_every_process_once_below_its_caller(study):
+    found = descendants(study)
+    assert len(found) == len(study.called_descendants) == 14
+    place = {p.pk: k for k, p in enumerate(found)}
+    for node in study.called_descendants:
+        told = found[place[node.pk]]
+        assert (told.label, told.is_terminated, told.is_finished_ok, told.is_job) == (
+            node.process_label, node.is_terminated, node.is_finished_ok, isinstance(node, orm.CalcJobNode)
+        )  # fmt: skip
+        assert node.caller.pk == study.pk or place[node.caller.pk] < place[node.pk]
+    trainings = [p for p in found if p.label == "TrainCalculation"]
+    assert inputs(trainings, FrameSetData, "attributes.n_frames", "frames") == [2, 3]
+    assert outputs(trainings, orm.Dict, "attributes.errors", "results") == [ERRORS, ERRORS]
+    assert outputs([], orm.Dict, "id") == []
+
+
+def test_a_snapshot_tells_stage_round_frames_errors_and_labels(study):
+    told = snapshot(study)
+    assert told.stage == "explore: machine-learned dynamics"
+    assert (told.round, told.frames, told.state) == (3, 3, "running")
+    assert told.rounds == [ERRORS["test"]] * 2 and told.labels == {"verified": 1, "moved": 1, "running": 1}
+    assert told.jobs == {"LeopoldVaspCalculation": 1, "TrainCalculation": 2}
+    assert len(told.running) == 1 and told.running[0].startswith("MDCalculation")
+    assert 0 < told.fraction < 1
+    assert "round 3 | 3 frames | forces 50 meV/A, carrier site 98.0 %" in told.line()
+
+
+def test_before_the_first_training_frames_are_those_of_the_seed(process, make_frames):
+    top = process("PolaronDynamicsWorkChain")
+    seed = process("SeedWorkChain", top)
+    process("LeopoldVaspCalculation", seed, 0, made={"frames": FrameSetData.from_frames(make_frames(2))}, job=True)
+    told = snapshot(top)
+    assert (told.stage, told.round, told.frames) == ("seed: localise the carrier", 0, 2)
