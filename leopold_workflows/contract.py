@@ -18,7 +18,7 @@ PROCESSES = (
     "leopold.train.base", "leopold.md.base", "leopold.explore", "leopold.label.frames", "leopold.label",
     "leopold.transport", "leopold.barrier", "leopold.localise",
     "leopold.patterns", "leopold.patterns.learn", "leopold.patterns.label", "leopold.patterns.surface",
-    "leopold.patterns.anneal.base",
+    "leopold.patterns.train.base", "leopold.patterns.suggest.base", "leopold.patterns.anneal.base",
     "leopold.vasp", "leopold.train", "leopold.md", "leopold.evaluate", "leopold.barrier.learned",
     "leopold.patterns.train", "leopold.patterns.suggest", "leopold.patterns.anneal",
 )  # fmt: skip

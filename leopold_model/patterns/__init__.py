@@ -16,11 +16,11 @@ thousand atoms.
 Read in this order: `lattice` (the parent and its symmetry), `lattice_file` (its YAML), `supercell` (sites,
 translations, canonical keys), `composition` (counts, balance, random and all configurations), `structures`
 (configurations as atoms and back); `labels` (energies and their file), `splits`, `descriptor`, `network`, `settings`,
-`training`, `evaluation`, `cluster_expansion` (the linear model beside it), `learning` (all of it, with a report);
-`tables` (the energy as pairs), `kernel` (moves, compiled by numba), `sampling` (one chain), `annealing` (many,
-restartable), `suggestion` (what to label next), `correlation`, `motifs`, `measured` (positions from microscopy);
-`point_charges` (energies to try things with); `command` (the command line). Pictures are in
-`leopold_model.plots.patterns`.
+`training`, `fitting` (its loop, restartable), `evaluation`, `cluster_expansion` (the linear model beside it),
+`learning` (all of it, with a report); `tables` (the energy as pairs), `kernel` (moves, compiled by numba), `sampling`
+(one chain), `annealing` (many, restartable), `suggestion` (what to label next), `correlation`, `motifs`, `measured`
+(positions from microscopy), `starts` (of dynamics); `point_charges` (energies to try things with); `command`, the
+`*_commands` it joins and their `options` (the command line). Pictures are in `leopold_model.plots.patterns`.
 
 After V. C. Birschitzky, I. Sokolovic, M. Prezzi, K. Palotas, M. Setvin, U. Diebold, M. Reticcioli and C. Franchini,
 npj Comput. Mater. 10, 89 (2024). Energies in eV, lengths in Angstrom, temperatures in K, charges in units of e.

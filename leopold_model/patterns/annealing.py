@@ -35,7 +35,8 @@ SAVE_EVERY = 10.0  # seconds between checkpoints
 class Annealing:
     """Chains on their way: `energies` and `temperatures` (blocks, chains) in eV and K at the end of each block done,
     `order` (chains,) which place of the ladder each chain holds, `exchanged` and `offered` (chains - 1,) between
-    neighbouring places. `last` and `lowest` (chains, n_sites), `lowest_energies` (chains,)."""
+    neighbouring places. `last` and `lowest` (chains, n_sites), `lowest_energies` (chains,). With `keep_passed`,
+    `passed` has both of every block done, (2 chains, n_sites) each."""
 
     sampler: Sampler
     config: AnnealConfig
@@ -46,6 +47,8 @@ class Annealing:
     temperatures: list[np.ndarray] = field(default_factory=list)
     exchanged: np.ndarray = field(default_factory=lambda: np.zeros(0))
     offered: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    keep_passed: bool = False
+    passed: list[np.ndarray] = field(default_factory=list)
 
     @property
     def last(self) -> np.ndarray:
@@ -75,6 +78,8 @@ class Annealing:
                 chain.run(temperature, n_moves)
         self.energies.append(np.array([chain.energy for chain in self.chains]))
         self.temperatures.append(temperatures)
+        if self.keep_passed:
+            self.passed.append(np.concatenate([self.last, self.lowest]))
         if self.config.ladder:
             self._exchange(done % 2)
 
@@ -127,15 +132,17 @@ def anneal(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
     max_seconds: float | None = None,
+    keep_passed: bool = False,
 ) -> Annealing:
     """Run all blocks. A `checkpoint` of the same run that is already there is continued, of another one refused; it is
     the result file at the end (see `read_patterns`). `workers` threads share the chains; the result is the same. After
-    `max_seconds` the run stops behind a block, to be continued."""
+    `max_seconds` the run stops behind a block, to be continued. `keep_passed` keeps what every block ended with."""
     began = time.monotonic()
     run = None
     if checkpoint is not None and Path(checkpoint).exists():
-        run = _resume(sampler, composition, config, Path(checkpoint))
+        run = _resume(sampler, composition, config, Path(checkpoint), keep_passed)
     run = run or start(sampler, composition, config)
+    run.keep_passed = keep_passed
     saved = time.monotonic()
     while len(run.energies) < config.blocks:
         run.block(workers)
@@ -156,7 +163,7 @@ def _new(sampler: Sampler, config: AnnealConfig, chains: list[Chain], rng: np.ra
     return Annealing(sampler, config, chains, rng, np.arange(len(chains)), exchanged=pairs.copy(), offered=pairs.copy())
 
 
-def _settings(sampler: Sampler, composition: Composition, config: AnnealConfig) -> dict:
+def _settings(sampler: Sampler, composition: Composition, config: AnnealConfig, keep_passed: bool) -> dict:
     """What a run is; two runs with equal settings give equal results."""
     return {
         "config": config.model_dump(mode="json"),
@@ -167,6 +174,7 @@ def _settings(sampler: Sampler, composition: Composition, config: AnnealConfig) 
         "reach": {k: list(v) for k, v in sampler.reach.items()},
         "coupled": sampler.coupled,
         "model": sampler.model.fingerprint,
+        "keep_passed": keep_passed,
     }
 
 
@@ -181,19 +189,25 @@ def _save(path: Path, run: Annealing, composition: Composition) -> None:
     new = path.with_suffix(path.suffix + ".new")
     with h5py.File(new, "w") as file:
         file.attrs.update(format="leopold-anneal", version=FORMAT_VERSION, lattice=run.sampler.model.instance.text)
-        file.attrs["settings"] = json.dumps(_settings(run.sampler, composition, run.config), sort_keys=True)
+        file.attrs["settings"] = json.dumps(
+            _settings(run.sampler, composition, run.config, run.keep_passed), sort_keys=True
+        )
         file["state"] = json.dumps(state)
         file["order"], file["matrix"] = run.order, run.sampler.supercell.matrix
         file["energies"], file["temperatures"] = np.array(run.energies), np.array(run.temperatures)
         file["last"], file["lowest"] = run.last, run.lowest
         file["lowest_energies"] = run.lowest_energies
+        if run.keep_passed:
+            file.create_dataset("passed", data=np.array(run.passed, dtype=np.int8), compression="gzip")
     os.replace(new, path)
 
 
-def _resume(sampler: Sampler, composition: Composition, config: AnnealConfig, path: Path) -> Annealing:
+def _resume(
+    sampler: Sampler, composition: Composition, config: AnnealConfig, path: Path, keep_passed: bool
+) -> Annealing:
     with _open(path) as file:
         settings = json.loads(str(file.attrs["settings"]))
-        wanted = json.loads(json.dumps(_settings(sampler, composition, config)))
+        wanted = json.loads(json.dumps(_settings(sampler, composition, config, keep_passed)))
         different = [key for key in wanted if settings.get(key) != wanted[key]]
         if different:
             raise PatternError(f"{path} holds a run with other {', '.join(different)}: choose another output file")
@@ -204,6 +218,7 @@ def _resume(sampler: Sampler, composition: Composition, config: AnnealConfig, pa
         run.order = file["order"][:]
         run.energies, run.temperatures = list(file["energies"][:]), list(file["temperatures"][:])
         run.exchanged, run.offered = np.array(state["exchanged"]), np.array(state["offered"])
+        run.passed = list(file["passed"][:]) if keep_passed else []
     return run
 
 

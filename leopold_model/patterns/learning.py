@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,14 +19,22 @@ from leopold_model.patterns.training import train
 CURVE = (0.125, 0.25, 0.5)  # usual shares of the training labels
 
 
-def learn(labels: LabelSet, config: PatternTrainConfig, *, curve: Sequence[float] = ()) -> PatternModel:
+def learn(
+    labels: LabelSet,
+    config: PatternTrainConfig,
+    *,
+    curve: Sequence[float] = (),
+    checkpoint: str | Path | None = None,
+    max_seconds: float | None = None,
+) -> PatternModel:
     """The model of the labels; its report has errors (see `evaluation.errors`) on all three parts, those of the pair
-    cluster expansion, and, for the shares `curve` of the training labels and for all of them, both on the test part."""
+    cluster expansion, and, for the shares `curve` of the training labels and for all of them, both on the test part.
+    `checkpoint` and `max_seconds` are of the training on all labels: see `training.train`."""
     labels = labels.deduplicated()
     masks = split(labels, config.split, validation=config.validation, test=config.test, seed=config.seed)
     training, validation, test = (labels.take(masks[name]) for name in PARTS)
     cutoff = pair_cutoff(labels)
-    model = train(training, validation, config)
+    model = train(training, validation, config, checkpoint=checkpoint, max_seconds=max_seconds)
     pairs = fit_pairs(training, validation, cutoff)
     report = model.report | {
         "test": errors(model, test),

@@ -1,7 +1,8 @@
 """Which configurations to label next: low in energy, unsure, and new.
 
-Short anneals from random starts end in the minima that the model believes in. Those not labelled yet are ranked by
-predicted energy less `boldness` times the disagreement of the ensemble, per symmetry orbit.
+Short anneals from random starts (`annealing.anneal` with `keep_passed`) end in the minima that the model believes in.
+Those not labelled yet are ranked by predicted energy less `boldness` times the disagreement of the ensemble, per
+symmetry orbit.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leopold_model.patterns.annealing import AnnealConfig, start
-from leopold_model.patterns.composition import Composition
-from leopold_model.patterns.sampling import Sampler
+from leopold_model.patterns.annealing import Annealing
 
 
 @dataclass(frozen=True)
@@ -26,23 +25,13 @@ class Suggestions:
     keys: list[str]
 
 
-def suggest(
-    sampler: Sampler,
-    composition: Composition,
-    config: AnnealConfig,
-    *,
-    n: int,
-    known: Collection[str] = (),
-    boldness: float = 1.0,
-) -> Suggestions:
-    """Up to `n` configurations whose canonical key is not in `known`: candidates are where the chains of `config` are
-    at the end of every block, and the lowest each one saw."""
-    run, supercell = start(sampler, composition, config), sampler.supercell
+def suggest(run: Annealing, *, n: int, known: Collection[str] = (), boldness: float = 1.0) -> Suggestions:
+    """Up to `n` configurations whose canonical key is not in `known`: candidates are where the chains of `run` were at
+    the end of every block, and the lowest each one had seen by then."""
+    sampler, supercell = run.sampler, run.sampler.supercell
     candidates: dict[str, np.ndarray] = {}
-    for _ in range(config.blocks):
-        run.block(1)
-        for occupations in (*run.last, *run.lowest):
-            candidates.setdefault(supercell.key(occupations), occupations)
+    for occupations in np.unique(np.concatenate(run.passed), axis=0):
+        candidates.setdefault(supercell.key(occupations), occupations)
     keys = [key for key in candidates if key not in known]
     if not keys:
         none = np.zeros(0)

@@ -8,18 +8,28 @@ import yaml
 from aiida import orm
 
 from leopold_model.patterns.settings import AnnealConfig, PatternTrainConfig, SearchConfig
-from leopold_workflows.calculations.job import RESULT, ConfiguredCalculation, ResumableCalculation
+from leopold_workflows.calculations.job import RESULT, ResumableCalculation
 from leopold_workflows.data.patterns import PatternLabelsData, PatternModelData, PatternRunData
 
 LABELS, MODEL, RUN, KNOWN = "labels.h5", "patterns.npz", "anneal.h5", "known.json"
 
 
-class PatternTrainCalculation(ConfiguredCalculation):
+class PatternCalculation(ResumableCalculation):
+    """Base of the three: how long each may take is an option of its command line."""
+
+    def _calcinfo(self, arguments, copies, retrieve):
+        if self._seconds:
+            arguments = [*arguments, f"--max-seconds={self._seconds:g}"]
+        return super()._calcinfo([*arguments, "--json"], copies, [RESULT, *retrieve], stdout=RESULT)
+
+
+class PatternTrainCalculation(PatternCalculation):
     """Run `leopold patterns train`: fit an ensemble to the labels; its errors are on orbits it never saw."""
 
     VERB = "patterns.train"
     SCHEMA = PatternTrainConfig
     KEYS = "`members`, `epochs`"
+    CHECKPOINT = ("patterns.checkpoint",)
 
     @classmethod
     def define(cls, spec):
@@ -30,14 +40,16 @@ class PatternTrainCalculation(ConfiguredCalculation):
     def prepare_for_submission(self, folder):
         with folder.open("train.yaml", "w", encoding="utf8") as handle:
             yaml.safe_dump(self.inputs.parameters.get_dict(), handle)
-        arguments = [LABELS, "--config=train.yaml", f"--output={MODEL}", "--json"]
-        return self._calcinfo(arguments, {LABELS: self.inputs.labels}, [RESULT, MODEL], stdout=RESULT)
+        arguments = [LABELS, "--config=train.yaml", f"--output={MODEL}"]
+        return self._calcinfo(arguments, {LABELS: self.inputs.labels}, [MODEL])
 
 
-class PatternSearchCalculation(ConfiguredCalculation):
-    """Base of the two that move through configurations of a model's lattice."""
+class PatternSearchCalculation(PatternCalculation):
+    """Base of the two that move through configurations of a model's lattice, continued from a checkpoint of the
+    chains if there is one."""
 
     MANAGED = ("seed",)
+    CHECKPOINT = (RUN,)
 
     @classmethod
     def define(cls, spec):
@@ -92,17 +104,16 @@ class PatternSuggestCalculation(PatternSearchCalculation):
         with folder.open(KNOWN, "w", encoding="utf8") as handle:
             json.dump(self.inputs.known.get_list(), handle)
         more = [f"--number={self.inputs.number.value}", f"--boldness={self.inputs.boldness.value}"]
-        arguments = [MODEL, *self._arguments(), *more, f"--known={KNOWN}", "--json"]
-        return self._calcinfo(arguments, {MODEL: self.inputs.model}, [RESULT], stdout=RESULT)
+        arguments = [MODEL, *self._arguments(), *more, f"--known={KNOWN}", f"--checkpoint={RUN}"]
+        return self._calcinfo(arguments, {MODEL: self.inputs.model}, [])
 
 
-class PatternAnnealCalculation(PatternSearchCalculation, ResumableCalculation):
-    """Run `leopold patterns anneal`: many chains in one supercell, continued from a checkpoint if there is one."""
+class PatternAnnealCalculation(PatternSearchCalculation):
+    """Run `leopold patterns anneal`: many chains in one supercell."""
 
     VERB = "patterns.anneal"
     SCHEMA = SearchConfig
     KEYS = "`temperature`, `moves`"
-    CHECKPOINT = (RUN,)
 
     @classmethod
     def define(cls, spec):
@@ -111,8 +122,5 @@ class PatternAnnealCalculation(PatternSearchCalculation, ResumableCalculation):
         spec.output("run", valid_type=PatternRunData, required=False, help="Where the chains are, the lowest they saw.")
 
     def prepare_for_submission(self, folder):
-        arguments = [MODEL, *self._arguments(), f"--delocalised={self.inputs.delocalised.value}"]
-        if self._seconds:
-            arguments.append(f"--max-seconds={self._seconds:g}")
-        arguments += [f"--output={RUN}", "--json"]
-        return self._calcinfo(arguments, {MODEL: self.inputs.model}, [RESULT, RUN], stdout=RESULT)
+        more = [f"--delocalised={self.inputs.delocalised.value}", f"--output={RUN}"]
+        return self._calcinfo([MODEL, *self._arguments(), *more], {MODEL: self.inputs.model}, [RUN])

@@ -17,7 +17,6 @@ from leopold_model.patterns.settings import PatternTrainConfig
 from leopold_workflows.calculations import functions_patterns as f
 from leopold_workflows.calculations import functions_patterns_learn as learn
 from leopold_workflows.calculations.functions import seed_of_round
-from leopold_workflows.calculations.patterns import PatternSuggestCalculation, PatternTrainCalculation
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.patterns import PatternLabelsData, PatternModelData
 from leopold_workflows.pattern_settings import PatternLearnSettings
@@ -28,6 +27,8 @@ from leopold_workflows.workchains.patterns_label import (
     label_patterns_faults,
     label_patterns_inputs,
 )
+from leopold_workflows.workchains.patterns_suggest import SuggestBaseWorkChain
+from leopold_workflows.workchains.patterns_train import TrainPatternsBaseWorkChain
 
 LABELS_USABLE = (0, 412)  # 412: nothing suggested could be reached, which is knowledge too
 GATHERED = {
@@ -67,12 +68,9 @@ class LearnPatternsWorkChain(WorkChain):
             ("reference", orm.Float, "eV that `labels` are relative to."),
         ):
             spec.input(name, valid_type=kind, required=False, help=text)
-        spec.expose_inputs(PatternTrainCalculation, namespace="train", exclude=("labels",))
-        spec.expose_inputs(
-            PatternSuggestCalculation,
-            namespace="suggest",
-            exclude=("model", "supercell", "counts", "seed", "number", "known", "boldness"),
-        )
+        spec.expose_inputs(TrainPatternsBaseWorkChain, namespace="train", exclude=("training.labels",))
+        own = ("model", "supercell", "counts", "seed", "number", "known", "boldness")
+        spec.expose_inputs(SuggestBaseWorkChain, namespace="suggest", exclude=tuple(f"search.{name}" for name in own))
         spec.expose_inputs(
             LabelPatternsWorkChain,
             namespace="label",
@@ -164,9 +162,9 @@ class LearnPatternsWorkChain(WorkChain):
 
     def run_suggestion(self):
         """Short anneals with the newest ensemble."""
-        inputs = AttributeDict(self.exposed_inputs(PatternSuggestCalculation, "suggest"))
+        inputs = AttributeDict(self.exposed_inputs(SuggestBaseWorkChain, "suggest"))
         left = self._settings.max_labels - self.ctx.n_labels
-        inputs.update(
+        inputs.search.update(
             model=self.ctx.model,
             supercell=self.inputs.supercell,
             counts=self.inputs.counts,
@@ -175,7 +173,7 @@ class LearnPatternsWorkChain(WorkChain):
             known=learn.tried_keys(self.ctx.labels, **self.ctx.records.label_outcomes),
             boldness=orm.Float(self._settings.boldness),
         )
-        return ToContext(suggestion=self._submit(PatternSuggestCalculation, inputs, "suggest"))
+        return ToContext(suggestion=self._submit(SuggestBaseWorkChain, inputs, "suggest"))
 
     def inspect_suggestion(self):
         """Take the configurations."""
@@ -236,9 +234,9 @@ class LearnPatternsWorkChain(WorkChain):
 
     def run_training(self):
         """Train an ensemble on all labels."""
-        inputs = AttributeDict(self.exposed_inputs(PatternTrainCalculation, "train"))
-        inputs.labels = self.ctx.labels
-        return ToContext(training=self._submit(PatternTrainCalculation, inputs, "train"))
+        inputs = AttributeDict(self.exposed_inputs(TrainPatternsBaseWorkChain, "train"))
+        inputs.training.labels = self.ctx.labels
+        return ToContext(training=self._submit(TrainPatternsBaseWorkChain, inputs, "train"))
 
     def inspect_training(self):
         """Take the model."""
@@ -294,8 +292,10 @@ def learn_patterns_inputs(shared, code: orm.AbstractCode, settings: Mapping) -> 
     return {
         "settings": orm.Dict(settings["learn"]),
         "seed": orm.Int(settings["seed"]),
-        "train": {"code": code, "parameters": orm.Dict(settings["train"]["parameters"]), "metadata": options},
-        "suggest": {"code": code, "parameters": orm.Dict(settings["suggest"]["parameters"]), "metadata": options},
+        **{
+            stage: {job: {"code": code, "parameters": orm.Dict(settings[stage]["parameters"]), "metadata": options}}
+            for stage, job in (("train", "training"), ("suggest", "search"))
+        },
         "label": label_patterns_inputs(shared, settings["label"]),
     }
 
@@ -318,4 +318,6 @@ def _validate(inputs, _) -> str | None:
 
 def descriptor_of(train):
     """The descriptor that a namespace `train` asks for."""
-    return parse(train["parameters"].get_dict(), PatternTrainConfig, where="train.parameters").descriptor
+    return parse(
+        train["training"]["parameters"].get_dict(), PatternTrainConfig, where="train.training.parameters"
+    ).descriptor

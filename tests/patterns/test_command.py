@@ -115,10 +115,12 @@ def test_sites_of_a_lattice():
         (("correlate", "nothing.h5"), "cannot be read as HDF5"),
         (("charges", "tio2_110", "--supercell", "6x4", "--counts", "VO=4,polaron=7"), "need 8 polaron"),
         (("charges", "tio2_110", "--supercell", "5x5"), "no usual composition"),
+        (("suggest", "model.npz", "--supercell", "6x4", "--max-seconds", "9"), "name a --checkpoint"),
     ],
 )
 def test_bad_input_ends_with_a_message(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    random_model(load_lattice("tio2_110")).save("model.npz")
     found = leopold(*arguments)
     assert found.exit_code == 1
     assert message in str(found.exception) + found.output
@@ -161,3 +163,9 @@ def test_suggestions_are_low_new_and_distinct(tmp_path):
     (tmp_path / "known.json").write_text(json.dumps(keys[:3]))
     more = leopold("suggest", tmp_path / "patterns.npz", *options, "-n", 2, "--known", tmp_path / "known.json")
     assert [row["key"] for row in json.loads(more.stdout)["suggestions"]] == keys[3:]
+    # stopped behind every block, it suggests the same
+    checkpoint = ["--checkpoint", tmp_path / "chains.h5", "--max-seconds", 1e-9]
+    told = [json.loads(leopold("suggest", tmp_path / "patterns.npz", *options, "-n", 5, *checkpoint).stdout)]
+    while told[-1]["status"] == "out_of_walltime":
+        told.append(json.loads(leopold("suggest", tmp_path / "patterns.npz", *options, "-n", 5, *checkpoint).stdout))
+    assert len(told) == 10 and told[-1]["suggestions"] == first

@@ -66,10 +66,11 @@ def search(exact, ground: str, seed: int, *, active: bool) -> int | None:
             return k
         if active:
             model, _ = learned(labels, seed + k, members=2, epochs=60)
-            anneal = AnnealConfig(
+            config = AnnealConfig(
                 temperature=300, start_temperature=5000, moves=5000, blocks=25, chains=8, seed=seed + 100 * k
             )
-            found = suggest(Sampler(model, exact.cell), composition, anneal, n=PER_ROUND, known=known).occupations
+            run = anneal(Sampler(model, exact.cell), composition, config, keep_passed=True)
+            found = suggest(run, n=PER_ROUND, known=known).occupations
         else:
             found = np.array([random_configuration(exact.cell, composition, rng) for _ in range(PER_ROUND)])
         both = np.concatenate([labels.groups[0].occupations, found])
@@ -131,7 +132,8 @@ def test_small_cells_teach_large_areas():
         errors_by_round.append(1e3 * (run.lowest_energies - point_charge_energies(large, run.lowest)) / 192)
         config = AnnealConfig(temperature=300, start_temperature=5000, moves=5000, blocks=25, chains=6, seed=k)
         for size, cell in cells.items():
-            found = suggest(Sampler(model, cell), tio2.composition(size), config, n=60, known=set(labels.keys))
+            passed = anneal(Sampler(model, cell), tio2.composition(size), config, keep_passed=True)
+            found = suggest(passed, n=60, known=set(labels.keys))
             drawn[size] = np.concatenate([drawn[size], found.occupations])
     print(f"24x16, predicted less true energy of the lowest patterns, by round: {errors_by_round} meV per defect")
     assert np.abs(errors_by_round[-1]).max() < 5.0

@@ -126,16 +126,16 @@ def random_rows(n, seed):
 def test_rounds_until_nothing_lower_is_confirmed_and_the_model_is_right(learn, model):
     process = learn()
     a_round(process, [-1.0, -1.2, -0.8, None, -0.9, -1.1], model)
-    assert [name for name, _ in process.calls] == ["LabelPatternsWorkChain", "PatternTrainCalculation"]
+    assert [name for name, _ in process.calls] == ["LabelPatternsWorkChain", "TrainPatternsBaseWorkChain"]
     assert process.ctx.assessment["best_energy_eV"] == -1.2 and process.ctx.state == "continue"
 
     rows = random_rows(2, 7)
     a_round(process, [-1.21, -1.0], model, rows, predicted=[-1.20, -1.03])
     name, inputs = process.calls[2]
     # nothing that was tried is asked for again, the failed one neither; no more than the budget has left
-    assert name == "PatternSuggestCalculation" and inputs["number"].value == 4
+    assert name == "SuggestBaseWorkChain" and inputs["search"]["number"].value == 4
     first = process.ctx.records.label_outcomes["round_01"]["labels"]
-    assert set(inputs["known"].get_list()) == set(first) and len(first) == 6
+    assert set(inputs["search"]["known"].get_list()) == set(first) and len(first) == 6
     told = process.ctx.assessment
     assert told["quiet"] == 1, "lower by no more than the tolerance is not lower"
     assert told["window_error_meV"] == pytest.approx(1e3 * (0.01 + 0.03) / 2 / 6)
@@ -186,10 +186,10 @@ def test_labels_of_an_earlier_run_are_trained_on_first(learn, model):
     process = learn(given)
     assert process.has_labels()
     train(process, model)
-    assert [name for name, _ in process.calls] == ["PatternTrainCalculation"]
+    assert [name for name, _ in process.calls] == ["TrainPatternsBaseWorkChain"]
     a_round(process, [-1.0], model, random_rows(1, 2), predicted=[-1.0])
     name, inputs = process.calls[1]
-    assert name == "PatternSuggestCalculation" and set(inputs["known"].get_list()) == set(
+    assert name == "SuggestBaseWorkChain" and set(inputs["search"]["known"].get_list()) == set(
         before["labels"].get_labels().keys
     )
     assert process.calls[2][1]["reference"].value == -9.0
@@ -202,7 +202,7 @@ def test_labels_that_cannot_be_trained_on_end_it_before_vasp_runs(learn, model):
     process = learn({name: before[name] for name in ("labels", "delocalised", "reference")})
     ended = train(process, model, status=310)
     assert ended.status == 404 and "because" in ended.message
-    assert [name for name, _ in process.calls] == ["PatternTrainCalculation"]
+    assert [name for name, _ in process.calls] == ["TrainPatternsBaseWorkChain"]
 
 
 @pytest.mark.parametrize(

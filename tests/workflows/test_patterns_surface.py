@@ -10,7 +10,7 @@ from aiida.common import AttributeDict
 from aiida.common.folders import SandboxFolder
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
-from aiida.plugins import CalculationFactory
+from aiida.plugins import CalculationFactory, WorkflowFactory
 from click.testing import CliRunner
 
 from leopold_model.cli import main
@@ -29,6 +29,7 @@ from leopold_workflows.workchains.patterns_surface import SurfacePatternWorkChai
 from tests.patterns.random_models import random_model
 
 THIN = load_lattice("tio2_110_thin")
+CELL = THIN.supercell("4x2")
 SETTINGS = {"treatments": ["none", "learned"], "sweep": [0.25], "ranked": 3, "starts": 2}
 
 
@@ -213,9 +214,37 @@ def test_what_the_jobs_ask_for_is_what_the_command_does(leopold_code, model, tmp
     assert outputs["run"].base.attributes.get("explore") == "layers"
     settings = outputs["run"].get_patterns().settings
     assert settings["reach"] == {"VO": [1, 0, 0]} and settings["config"]["seed"] == 5
-    # out of walltime: to be continued
-    _, node = parse_job("leopold.patterns.anneal", {"result.json": '{"status": "out_of_walltime"}'})
-    assert node.exit_status == 410
+
+
+@pytest.mark.parametrize(
+    ("verb", "checkpoint"), [("train", "patterns.checkpoint"), ("suggest", "anneal.h5"), ("anneal", "anneal.h5")]
+)
+def test_a_job_out_of_walltime_is_continued_from_its_checkpoint(
+    verb, checkpoint, leopold_code, model, parse_job, tmp_path
+):
+    stopped = parse_job(f"leopold.patterns.{verb}", {"result.json": '{"status": "out_of_walltime"}'})[1]
+    assert stopped.exit_status == 410
+    base = WorkflowFactory(f"leopold.patterns.{verb}.base")
+    assert base._process_class is CalculationFactory(f"leopold.patterns.{verb}")
+    labels = _labels_node(LabelSet(THIN, (Labels(CELL, np.zeros((1, CELL.n_sites)), np.zeros(1)),)))
+    given = {
+        "train": {"labels": labels},
+        "suggest": {"number": orm.Int(1), "known": orm.List(), "model": model, "supercell": orm.Str("4x2")},
+        "anneal": {"model": model, "supercell": orm.Str("4x2")},
+    }[verb] | ({} if verb == "train" else {"seed": orm.Int(1)})
+    folder = orm.RemoteData(computer=leopold_code.computer, remote_path=str(tmp_path)).store()
+    calcinfo, _ = prepared(
+        f"leopold.patterns.{verb}", leopold_code, {"max_wallclock_seconds": 100}, parameters=orm.Dict(),
+        restart_folder=folder, **given,
+    )  # fmt: skip
+    assert [(source, target) for _, source, target in calcinfo.remote_copy_list] == [
+        (str(tmp_path / checkpoint), checkpoint)
+    ]
+    arguments = calcinfo.codes_info[0].cmdline_params
+    assert "--max-seconds=90" in arguments
+    # where the command line leaves its checkpoint is what is copied
+    out = next(a.partition("=")[2] for a in arguments if a.startswith(("--output", "--checkpoint")))
+    assert Path(out).with_suffix(Path(checkpoint).suffix).name == checkpoint
 
 
 def test_a_training_gives_its_model_or_says_why_not(leopold_code, model, parse_job):
