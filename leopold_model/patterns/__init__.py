@@ -19,8 +19,9 @@ translations, canonical keys), `composition` (counts, balance, random and all co
 `training`, `fitting` (its loop, restartable), `evaluation`, `cluster_expansion` (the linear model beside it),
 `learning` (all of it, with a report); `tables` (the energy as pairs), `kernel` (moves, compiled by numba), `sampling`
 (one chain), `annealing` (many, restartable), `suggestion` (what to label next), `correlation`, `motifs`, `measured`
-(positions from microscopy), `starts` (of dynamics); `point_charges` (energies to try things with); `command`, the
-`*_commands` it joins and their `options` (the command line). Pictures are in `leopold_model.plots.patterns`.
+(positions from microscopy), `starts` (of dynamics), `residence` (dynamics against the lattice); `point_charges`
+(energies to try things with); `command`, the `*_commands` it joins and their `options` (the command line). Pictures are
+in `leopold_model.plots.patterns`.
 
 After V. C. Birschitzky, I. Sokolovic, M. Prezzi, K. Palotas, M. Setvin, U. Diebold, M. Reticcioli and C. Franchini,
 npj Comput. Mater. 10, 89 (2024). Energies in eV, lengths in Angstrom, temperatures in K, charges in units of e.

@@ -21,5 +21,6 @@ for verb in (
     search_commands.anneal_command,
     outcome_commands.correlate,
     outcome_commands.starts,
+    outcome_commands.residence_command,
 ):
     command.add_command(verb)

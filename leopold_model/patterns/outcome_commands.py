@@ -7,8 +7,9 @@ import json
 import click
 import numpy as np
 
+from leopold_model.patterns import PatternError
 from leopold_model.patterns.lattice_file import Instance
-from leopold_model.patterns.options import JSON, PATH, refuses
+from leopold_model.patterns.options import JSON, PATH, SEED, SUPERCELL, refuses
 
 
 @click.command("correlate")
@@ -78,6 +79,49 @@ def starts(patterns, which, limit, output, as_json):
         click.echo(json.dumps({"configurations": len(found), "carrier_sites": [f.carrier_sites for f in found]}))
         return
     click.echo(f"{output}: {len(found)} distinct configurations of {len(found[0])} atoms")
+
+
+@click.command("residence")
+@click.argument("model", type=PATH)
+@click.argument("tracks", type=PATH, nargs=-1, required=True)
+@SUPERCELL
+@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), help="K, of dynamics at several.")
+@click.option("--timestep", type=float, help="fs between frames, for files of frames.")
+@click.option("--chains", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--moves", type=click.IntRange(min=1000), default=100_000, show_default=True, help="Per chain.")
+@SEED
+@click.option("--plot", type=PATH, help="One against the other as PNG, PDF and CSV.")
+@JSON
+@refuses
+def residence_command(model, tracks, supercell, temperature, timestep, plot, as_json, **settings):
+    """Where carriers were in dynamics (TRACKS, as of `leopold hops`) against where MODEL says they are, site by site
+    around defects that stay: how far the two agree."""
+    from leopold_model.frames import FrameError
+    from leopold_model.hops_command import read_tracks
+    from leopold_model.patterns.network import load_pattern_model
+    from leopold_model.patterns.residence import residence
+    from leopold_model.plots import residence_consistency
+    from leopold_model.tracks import TrackError
+
+    learned = load_pattern_model(model)
+    try:
+        track = read_tracks(tracks, timestep)
+    except (TrackError, FrameError, OSError) as error:
+        raise PatternError(str(error)) from None
+    cell = learned.instance.supercell(supercell)
+    found = residence(learned, cell, track, temperature=temperature, **settings)
+    if plot:
+        residence_consistency(plot, found)
+    if as_json:
+        click.echo(json.dumps(found.to_dict()))
+        return
+    click.echo(f"{found.replicas} replicas at {found.temperature:.0f} K, {found.elsewhere:.1%} of the time elsewhere")
+    click.echo("site   equivalent        dynamics           lattice  -kT ln of the ratio (meV)")
+    for k, label in enumerate(found.labels):
+        shares = f"{found.dynamics[k]:8.4f} {found.dynamics_errors[k]:7.4f}  {found.lattice[k]:8.4f} "
+        click.echo(
+            f"{label:6s} {found.sites[k]:10d} {shares}{found.lattice_errors[k]:7.4f}  {1e3 * found.deviations[k]:8.1f}"
+        )
 
 
 def _first_defect(instance: Instance) -> str:

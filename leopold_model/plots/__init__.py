@@ -11,6 +11,7 @@ from leopold_model.plots.patterns import (
     correlation_functions,
     measured_overlay,
     pattern_map,
+    residence_consistency,
 )
 from leopold_model.plots.sites import around_defects, defect_correlation, layer_populations
 from leopold_model.plots.strip import HopPictures, hop_animation, hop_strip, pictures
@@ -27,5 +28,6 @@ __all__ = [
     "HopPictures", "around_defects", "concentration_sweep", "confirmed_energies", "correlation_functions",
     "defect_correlation", "diffusion_plateau", "direction_shares", "hop_animation", "hop_barrier", "hop_rates",
     "hop_strip", "hops_by_stay", "layer_populations", "measured_overlay", "mobility", "moment_parity", "pathway_bars",
-    "pattern_map", "pictures", "polar_mobility", "round_errors",
+    "pattern_map", "pictures", "polar_mobility", "residence_consistency",
+    "round_errors",
 ]  # fmt: skip

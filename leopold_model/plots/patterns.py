@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -13,6 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from leopold_model.patterns.correlation import Autocorrelation
 from leopold_model.patterns.supercell import Supercell
 from leopold_model.plots.style import COLOURS, MARKERS, STYLE, axes_of, save
+
+if TYPE_CHECKING:  # numba behind it takes a second to load
+    from leopold_model.patterns.residence import Residence
 
 WIDEST = 8.0  # inches
 
@@ -182,3 +185,32 @@ def confirmed_energies(path: Path, rounds: Mapping[int, tuple[list[float], list[
         axes.set(xlabel=f"confirmed ({unit})", ylabel=f"predicted ({unit})", aspect="equal")
         axes.legend(fontsize=8)
         save(figure, path, data)
+
+
+def residence_consistency(path: Path, found: Residence) -> None:
+    """Share of carriers on each kind of site in dynamics against its Boltzmann weight on the lattice, on logarithmic
+    axes with standard errors; kinds that one of both never saw lie on the axis."""
+    lowest = min(x[x > 0].min() for x in (found.dynamics, found.lattice) if (x > 0).any())
+    floor = 10 ** np.floor(np.log10(lowest / 2))
+    with matplotlib.rc_context(STYLE):
+        figure, (axes,) = axes_of(1, 1, width=3.6, height=3.4)
+        axes.plot([floor, 1], [floor, 1], color="0.7", lw=0.8, zorder=0)
+        for k, label in enumerate(dict.fromkeys(found.labels)):
+            here = np.array([name == label for name in found.labels])
+            x, y = (np.maximum(v[here], floor) for v in (found.lattice, found.dynamics))
+            dx, dy = (np.nan_to_num(v[here]) for v in (found.lattice_errors, found.dynamics_errors))
+            style: dict[str, Any] = {"fmt": MARKERS[k % 6], "color": COLOURS[k % 6], "ms": 5, "capsize": 2, "lw": 1}
+            axes.errorbar(x, y, xerr=dx, yerr=dy, label=label, **style)
+        axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1), aspect="equal")
+        axes.set(xlabel=f"Boltzmann weight on the lattice, {found.temperature:.0f} K", ylabel="residence in dynamics")
+        axes.legend(fontsize=8)
+        columns = {
+            "label": found.labels,
+            "sites": found.sites,
+            "dynamics": found.dynamics,
+            "dynamics_error": found.dynamics_errors,
+            "lattice": found.lattice,
+            "lattice_error": found.lattice_errors,
+            "deviation_eV": found.deviations,
+        }
+        save(figure, path, columns)

@@ -11,7 +11,7 @@ from leopold_model.patterns.settings import AnnealConfig, PatternTrainConfig, Se
 from leopold_workflows.calculations.job import RESULT, ResumableCalculation
 from leopold_workflows.data.patterns import PatternLabelsData, PatternModelData, PatternRunData
 
-LABELS, MODEL, RUN, KNOWN = "labels.h5", "patterns.npz", "anneal.h5", "known.json"
+LABELS, MODEL, RUN, CHAINS, KNOWN = "labels.h5", "patterns.npz", "anneal.h5", "chains.h5", "known.json"
 
 
 class PatternCalculation(ResumableCalculation):
@@ -45,11 +45,9 @@ class PatternTrainCalculation(PatternCalculation):
 
 
 class PatternSearchCalculation(PatternCalculation):
-    """Base of the two that move through configurations of a model's lattice, continued from a checkpoint of the
-    chains if there is one."""
+    """Base of the two that move through configurations of a model's lattice."""
 
     MANAGED = ("seed",)
-    CHECKPOINT = (RUN,)
 
     @classmethod
     def define(cls, spec):
@@ -86,6 +84,7 @@ class PatternSuggestCalculation(PatternSearchCalculation):
     VERB = "patterns.suggest"
     SCHEMA = AnnealConfig
     KEYS = "`temperature`, `moves`"
+    CHECKPOINT = (CHAINS,)
 
     @classmethod
     def define(cls, spec):
@@ -104,7 +103,7 @@ class PatternSuggestCalculation(PatternSearchCalculation):
         with folder.open(KNOWN, "w", encoding="utf8") as handle:
             json.dump(self.inputs.known.get_list(), handle)
         more = [f"--number={self.inputs.number.value}", f"--boldness={self.inputs.boldness.value}"]
-        arguments = [MODEL, *self._arguments(), *more, f"--known={KNOWN}", f"--checkpoint={RUN}"]
+        arguments = [MODEL, *self._arguments(), *more, f"--known={KNOWN}", f"--checkpoint={CHAINS}"]
         return self._calcinfo(arguments, {MODEL: self.inputs.model}, [])
 
 
@@ -114,6 +113,7 @@ class PatternAnnealCalculation(PatternSearchCalculation):
     VERB = "patterns.anneal"
     SCHEMA = SearchConfig
     KEYS = "`temperature`, `moves`"
+    CHECKPOINT = (RUN,)
 
     @classmethod
     def define(cls, spec):

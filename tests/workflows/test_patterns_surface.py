@@ -217,7 +217,7 @@ def test_what_the_jobs_ask_for_is_what_the_command_does(leopold_code, model, tmp
 
 
 @pytest.mark.parametrize(
-    ("verb", "checkpoint"), [("train", "patterns.checkpoint"), ("suggest", "anneal.h5"), ("anneal", "anneal.h5")]
+    ("verb", "checkpoint"), [("train", "patterns.checkpoint"), ("suggest", "chains.h5"), ("anneal", "anneal.h5")]
 )
 def test_a_job_out_of_walltime_is_continued_from_its_checkpoint(
     verb, checkpoint, leopold_code, model, parse_job, tmp_path
