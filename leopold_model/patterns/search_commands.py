@@ -140,7 +140,7 @@ def suggest_command(
         keep_passed=True,
     )
     if not run.finished:
-        told: dict = {"status": "out_of_walltime"}
+        told = {"status": "out_of_walltime"}
         click.echo(json.dumps(told) if as_json else f"stopped; the same command goes on from {checkpoint}")
         return
     found = suggest(run, n=number, known=keys, boldness=boldness)
