@@ -13,7 +13,7 @@ from aiida import orm
 from ase import Atoms
 
 from leopold_model.analysis import AnalysisError
-from leopold_model.analysis.arrangements import carrier_arrangements, spread
+from leopold_model.analysis.arrangements import starting_arrangements
 from leopold_model.analysis.defects import defect_distances, defect_positions
 from leopold_model.analysis.sites import Host, SiteMap, host_from_structure, map_sites
 from leopold_model.frames import Frame
@@ -68,10 +68,10 @@ def compositions(frames: FrameSetData) -> list[Frame]:
 
 def arrangements(host: Atoms, defect: Mapping, carrier: Mapping, count: int) -> FrameSetData:
     """Starts of a doped study: `host` with one `defect` (see `with_defect`) and its carriers on `count` of their
-    inequivalent arrangements, from the nearest to the defect to the farthest."""
+    inequivalent arrangements (see `starting_arrangements`), from near the defect to far from it."""
     atoms = with_defect(host, defect)
     sites = map_defects(atoms, host, carrier["species"][0])
-    found = spread(carrier_arrangements(sites, atoms.numbers, carrier["n"]), count)
+    found = starting_arrangements(sites, atoms.numbers, carrier["n"], count)
     nearest = defect_distances(sites).min(axis=0)
     return FrameSetData.from_frames(
         [
