@@ -248,7 +248,7 @@ class Simulation:
     def result(self, seconds: float) -> dict:
         """The content of `result.json`."""
         statuses = [r.status for r in self.replicas]
-        order = ("out_of_walltime", "unstable", "carrier_lost", "finished")
+        order = ("out_of_walltime", "unstable", "carrier_lost", "carriers_merged", "finished")
         steps = sum(int(r.state.step) for r in self.replicas)
         total = self.earlier_seconds + seconds
         return {

@@ -46,9 +46,9 @@ def carrier_arrangements(sites: SiteMap, numbers: np.ndarray, n: int = 1) -> lis
 
 
 def point_charge_energies(sites: SiteMap, arrangements: np.ndarray) -> np.ndarray:
-    """Coulomb energy (c,) of each arrangement (c, n) of carriers, in units of e^2 / (4 pi epsilon Angstrom): unit charges
-    that repel each other and are drawn to the defects, which together have as much of the other sign. Nearest images
-    only: it ranks arrangements, it is no energy of any."""
+    """Coulomb energy (c,) of each arrangement (c, n) of carriers, in units of e^2 / (4 pi epsilon Angstrom): unit
+    charges that repel each other and are drawn to the defects, which together have as much of the other sign. Nearest
+    images only: it ranks arrangements, it is no energy of any."""
     defects, n = defect_distances(sites), arrangements.shape[1]
     energy = np.zeros(len(arrangements))
     if len(defects):

@@ -189,7 +189,8 @@ class Catalogue:
         """How many hops, and what was not counted as one, at one temperature or over all; JSON-ready.
 
         `hops`; of them `back` and `adiabatic`; `excursions` that came back before committing; `changes` of the leading
-        site, the raw count; `by_tau_min_fs`: the hops a stay of that many fs, printed as text, would give.
+        site, the raw count; `by_tau_min_fs`: the hops a stay of that many fs, printed as text, would give;
+        `unresolved_fs`: of the time, that in which several carriers had fewer sites than there are of them.
         """
         tables = [r.table for r in self.replicas if temperature in (None, r.temperature)]
         by_tau: Counter = Counter()
@@ -202,6 +203,7 @@ class Catalogue:
             "excursions": sum(table.n_excursions for table in tables),
             "changes": sum(table.n_changes for table in tables),
             "by_tau_min_fs": {f"{tau:g}": by_tau[tau] for tau in sorted(by_tau)},
+            "unresolved_fs": sum(table.unresolved for table in tables),
         }
 
     @property

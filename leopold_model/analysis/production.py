@@ -34,7 +34,8 @@ def transport_summary(
     as `Arrhenius.to_dict` makes it and says what was fitted. Null with the reason in `arrhenius_missing`. `seed` is
     that of the `n_samples` samples behind every interval. `around_defects`: how carriers arrange themselves around the
     defects of the cells, if there are any, one entry per temperature (see there); `rows` along [uvw] and `planes` (hkl)
-    are in conventional axes. `carrier_pairs`: the same of several carriers and each other. AnalysisError where the catalogue holds no carrier time.
+    are in conventional axes. `carrier_pairs`: of several carriers and each other, likewise. AnalysisError where the
+    catalogue holds no carrier time.
     """
     results = [transport(catalogue, t, seed=seed, n_samples=n_samples) for t in catalogue.temperatures]
     around = [around_defects(catalogue, t, rows=rows, planes=planes) for t in catalogue.temperatures]

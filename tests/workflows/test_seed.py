@@ -164,6 +164,20 @@ def test_a_carrier_that_lacks_a_key_is_refused_and_not_crashed_on(standin):
             instantiate_process(get_manager().get_runner(), SeedWorkChain, **inputs)
 
 
+def test_two_carriers_each_need_a_site_of_their_own(make_frames):
+    def outcome(**moments):
+        values = np.full(8, 0.02)
+        for site, moment in moments.items():
+            values[int(site[1:])] = moment
+        return judge(make_frames(1, moments=values)[0], [4, 5], ["O"]).outcome
+
+    assert outcome(O4=0.7, O5=0.65) == "verified"
+    assert outcome(O4=0.7, O5=0.35, O6=0.3) == "verified", "a crossing of one beside the other at rest"
+    assert outcome(O4=0.7, O6=0.65) == "moved"
+    assert outcome(O4=1.5, O5=0.1) == "merged"
+    assert outcome(O4=0.7, O5=0.1) == "delocalised", "one is lost, though the sites asked for lead"
+
+
 @pytest.mark.parametrize(
     ("moments", "converged", "outcome"),
     [
