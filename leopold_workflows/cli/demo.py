@@ -33,8 +33,8 @@ REFRESH_SECONDS = 2.0
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Daemon workers.")
 @options.overrides
 def demo(system: str, protocol: str, folder: Path, workers: int, overrides: dict | None) -> None:
-    """Run SYSTEM (mgo, tio2, tio2_f, tio2_vo or tio2_110) end to end against the VASP stand-in. Ctrl-C stops; the same command
-    goes on."""
+    """Run SYSTEM (mgo, tio2, tio2_f, tio2_vo or tio2_110) end to end against the VASP stand-in. Ctrl-C stops; the
+    same command goes on."""
     console = Console()
     out = folder / system
     out.mkdir(parents=True, exist_ok=True)

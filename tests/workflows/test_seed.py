@@ -14,7 +14,10 @@ from leopold_model.standin.crystals import ideal_cell
 from leopold_model.vasp.template import Template
 from leopold_workflows.calculations.functions_vasp import initial_velocities
 from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.vasp.doping import arrangements as arrangements_of
+from leopold_workflows.vasp.doping import with_defect
 from leopold_workflows.vasp.verdict import judge
+from leopold_workflows.workchains.label import LabelWorkChain
 from leopold_workflows.workchains.seed import SeedWorkChain
 from leopold_workflows.workchains.seed_configurations import SeedConfigurationsWorkChain
 
@@ -100,6 +103,40 @@ def test_several_arrangements_of_a_dopant_and_its_electron_are_seeded_each(stand
     assert job.inputs.parameters["nelect"] == sum(valences[s] for s in atoms.get_chemical_symbols())
     verdicts = [outputs["verdicts"][key] for key in sorted(outputs["verdicts"])]
     assert [(v["outcome"], v["requested"]) for v in verdicts] == [("verified", [near]), ("delocalised", [far])]
+
+
+def test_two_electrons_of_a_vacancy_are_seeded_and_labelled(standin):
+    """The vacancy brings both; each is imposed on its site, released, and found there again, in dynamics and in a label
+    of one of its frames."""
+    crystal = ideal_cell("tio2", (2, 2, 3))
+    atoms = with_defect(crystal, {"replace": "O", "by": None})
+    carrier = {"kind": "electron", "n": 2, "species": ["Ti"]}
+    pairs = arrangements_of(crystal, {"replace": "O", "by": None}, carrier, 4).get_frames()
+    start = FrameSetData.from_frames(pairs[1:2])  # the first pair moves to other sites
+    short = {"seed": SMALL["seed"] | {"relaxation_steps": 20}, "fpmd": {"steps": 2, "segment_steps": 2}}
+    builder = SeedConfigurationsWorkChain.get_builder_from_protocol(
+        standin, start, material="tio2_vo", protocol="fast", overrides=short
+    )
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    frames = outputs["frames"].get_frames()
+    wanted = pairs[1].carrier_sites
+    assert frames and all(f.carrier_sites == wanted and len(f) == len(atoms) for f in frames)
+    (verdict,) = outputs["verdicts"].values()
+    assert (verdict["outcome"], verdict["requested"]) == ("verified", list(wanted))
+    assert verdict["cell_moment"] == pytest.approx(2.0)
+    (job, *_) = (n for n in node.called_descendants if n.process_label == "LeopoldVaspCalculation")
+    assert job.inputs.parameters["nelect"] == 10 * 24 + 6 * 47, "the neutral cell without its oxygen"
+
+    label = LabelWorkChain.get_builder_from_protocol(
+        standin, outputs["frames"], frames[-1].id, material="tio2_vo", protocol="fast"
+    )
+    label.template = outputs["template"]
+    labelled, node = run_get_node(label)
+    assert node.is_finished_ok, node.exit_message
+    (found,) = labelled["frames"].get_frames()
+    assert found.carrier_sites == wanted and found.energy == pytest.approx(frames[-1].energy, abs=1e-4)
+    assert found.settings == frames[-1].settings
 
 
 def test_configurations_that_cannot_be_seeded_are_refused_at_launch(standin, mgo):
