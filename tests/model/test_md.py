@@ -18,7 +18,7 @@ from leopold_model.cli import main
 from leopold_model.config import GuardConfig, MDConfig
 from leopold_model.frames import Frame, write_frames
 from leopold_model.hop_frames import before_stop
-from leopold_model.md import MDError, check_start
+from leopold_model.md import MDError, check_fixed, check_start
 from leopold_model.md_block import Rows
 from leopold_model.md_replica import judge
 from leopold_model.md_simulation import simulate
@@ -427,6 +427,13 @@ def test_two_carriers_keep_their_identity(tmp_path):
     swapped = (carrier[1:, 0] == carrier[:-1, 1]) & (carrier[1:, 1] == carrier[:-1, 0])
     assert not swapped.any(), "carriers exchanged names without moving"
     assert result["replicas"][0]["flips"] > 0
+
+
+def test_held_atoms_that_are_not_there_are_refused():
+    with pytest.raises(MDError, match="fixed: atom 40, but the structures have atoms 0 to 31"):
+        check_fixed((3, 40), 32)
+    with pytest.raises(MDError, match="fixed: all 32 atoms"):
+        check_fixed(tuple(range(32)), 32)
 
 
 @pytest.mark.parametrize(
