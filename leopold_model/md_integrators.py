@@ -69,8 +69,9 @@ def nve(masses, dt: float) -> Integrator:
 def langevin(masses, dt: float, friction: float, free: np.ndarray) -> Integrator:
     """BAOAB (Leimkuhler and Matthews 2013): its configurations are right to fourth order in the time step.
 
-    The noise leaves the centre of mass at rest where all atoms are `free` (n,). The bath holds the heat given to the atoms, negative: the energy the
-    thermostat has taken out so far, so that potential + kinetic + bath is constant up to the integrator's error.
+    The noise leaves the centre of mass at rest where all atoms are `free` (n,). The bath holds the heat given to the
+    atoms, negative: the energy the thermostat has taken out so far, so that potential + kinetic + bath is constant up
+    to the integrator's error.
     """
     decay = float(np.exp(-friction * dt))
     masses = jnp.asarray(masses)
