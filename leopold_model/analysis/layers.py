@@ -5,7 +5,7 @@ Layers are those of carrier sites: S0 the uppermost, S1 the one below it (see `s
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,7 +51,7 @@ def _between(a: int, b: int) -> str:
 def _residence(tables: Sequence[tuple], every: np.ndarray) -> list[float | None]:
     """Mean time (ps) in each layer; None where it was never left or never visited."""
     exits: Counter = Counter()
-    spent: Counter = Counter()
+    spent: defaultdict = defaultdict(float)
     for table, layers in tables:
         for layer, rate in leaving_rates([table], layers.tolist()).items():
             exits[layer] += rate.count

@@ -60,8 +60,7 @@ def test_what_does_not_map_is_refused_by_atom(rutile):
 def test_a_slab_needs_vacuum_and_an_upright_cell(rutile):
     def slab(gap, tilt=0.0):
         atoms = rutile.copy()
-        cell = atoms.cell.array + [[0, 0, 0], [0, 0, 0], [tilt, 0, gap]]
-        atoms.set_cell(cell)
+        atoms.cell[2] += [tilt, 0, gap]
         return atoms
 
     assert fault(slab(10.0), slab(10.0)) is None
