@@ -16,11 +16,10 @@ import json
 from math import hypot
 from pathlib import Path
 
-from closed_loop import SYSTEMS, cell_of
+from closed_loop import SYSTEMS, host_of
 
 from leopold_model.analysis.around_defects import around_defects
 from leopold_model.analysis.catalogue import build_catalogue
-from leopold_model.analysis.sites import host_from_structure
 from leopold_model.analysis.transport import transport
 from leopold_model.tracks import read_track
 
@@ -31,9 +30,7 @@ ROWS, PLANES = (0, 0, 1), (1, -1, 0)
 
 def compare(reference: Path, learned: Path, system: str, tau_min: float) -> dict:
     """Populations, binding and mobility of both tracks, per temperature."""
-    atoms, sublattice, _ = cell_of(system.removesuffix("_f"))
-    host = host_from_structure(atoms.numbers, atoms.positions, atoms.cell.array, sublattice=sublattice)
-    both = [build_catalogue(read_track(path), host, 7.0, tau_min) for path in (reference, learned)]
+    both = [build_catalogue(read_track(path), host_of(system), 7.0, tau_min) for path in (reference, learned)]
     shells, groups, mobilities = [], [], []
     for temperature in both[0].temperatures:
         found = [around_defects(catalogue, temperature, rows=ROWS, planes=PLANES) for catalogue in both]
@@ -71,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", type=Path)
     parser.add_argument("learned", type=Path)
-    parser.add_argument("--system", choices=[s for s in SYSTEMS if s.endswith("_f")], default="tio2_f")
+    parser.add_argument("--system", choices=[s for s in SYSTEMS if "_" in s], default="tio2_f")
     parser.add_argument("--tau-min", type=float, default=50.0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

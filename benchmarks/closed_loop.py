@@ -33,27 +33,42 @@ from leopold_model.standin.engine import Engine
 from leopold_model.standin.occupations import onsite
 from leopold_model.tracks import ReplicaTrack, TrackFile, read_track, write_track
 
-SYSTEMS = {"mgo": ((2, 2, 2), "O"), "tio2": ((2, 2, 4), "Ti"), "tio2_f": ((2, 2, 4), "Ti")}
+SYSTEMS = {
+    "mgo": ((2, 2, 2), "O"),
+    "tio2": ((2, 2, 4), "Ti"),
+    "tio2_f": ((2, 2, 4), "Ti"),
+    "tio2_vo": ((2, 2, 4), "Ti"),
+}
 TRACKED = 6
 FRICTION = 0.002  # 1/fs, both sides
 EQUILIBRATION = 1000  # steps, both sides
 
 
 def cell_of(system: str):
-    """The ideal supercell, the sublattice of the carrier, and the atom it starts on."""
+    """The supercell, the sublattice of the carriers, and the atoms they start on: as many as its defect brings."""
+    crystal, _, defect = system.partition("_")
     repeat, sublattice = SYSTEMS[system]
-    atoms = ideal_cell(system.removesuffix("_f"), repeat)
-    if system.endswith("_f"):  # F on the first oxygen, its block last
-        site = atoms.symbols.search("O")[0]
-        atoms.symbols[site] = "F"
-        atoms = atoms[[*(k for k in range(len(atoms)) if k != site), site]]
-    return atoms, sublattice, next(a.index for a in atoms if a.symbol == sublattice)
+    atoms = ideal_cell(crystal, repeat)
+    oxygen = atoms.symbols.search("O")[0]
+    if defect == "f":  # F on the first oxygen, its block last
+        atoms.symbols[oxygen] = "F"
+        atoms = atoms[[*(k for k in range(len(atoms)) if k != oxygen), oxygen]]
+    elif defect == "vo":  # without it; its electrons on two sites where they can stay
+        del atoms[oxygen]
+        return atoms, sublattice, (2, 6)
+    return atoms, sublattice, (next(a.index for a in atoms if a.symbol == sublattice),)
+
+
+def host_of(system: str):
+    """The perfect crystal."""
+    atoms, sublattice, _ = cell_of(system.partition("_")[0])
+    return host_from_structure(atoms.numbers, atoms.positions, atoms.cell.array, sublattice=sublattice)
 
 
 def reference(system: str, temperature: float, seed: int, steps: int) -> ReplicaTrack:
     """One trajectory of the stand-in itself, Langevin, 1 fs."""
-    atoms, _, site = cell_of(system)
-    engine = Engine(atoms.get_chemical_symbols())
+    atoms, _, start = cell_of(system)
+    engine = Engine(atoms.get_chemical_symbols(), n_carriers=len(start))
     rng = np.random.default_rng(seed)
     masses, cell, positions = atoms.get_masses(), atoms.cell.array, atoms.positions.copy()
     free = np.ones((len(atoms), 3), dtype=bool)
@@ -61,7 +76,7 @@ def reference(system: str, temperature: float, seed: int, steps: int) -> Replica
     motion = Langevin(masses, free, 1.0, friction, rng)
     velocities = maxwell(masses, free, 2 * temperature, rng)
     bias = np.zeros(len(atoms))
-    bias[site] = 1.0
+    bias[list(start)] = 1.0
     result = engine.evaluate(positions, cell, engine.start(bias), bias=bias)
     sites = np.empty((steps, TRACKED), dtype=np.int32)
     moments = np.empty((steps, TRACKED), dtype=np.float32)
@@ -79,7 +94,7 @@ def reference(system: str, temperature: float, seed: int, steps: int) -> Replica
         positions, velocities = motion.leave(positions, velocities, result.forces, temperature)
     return ReplicaTrack(
         temperature=temperature, replica=seed, timestep=1.0, seed=seed, sites=sites, moments=moments,
-        carrier=sites[:, :1], cell=cell, positions=atoms.positions, mean_positions=mean,
+        carrier=sites[:, : len(start)], cell=cell, positions=atoms.positions, mean_positions=mean,
     )  # fmt: skip
 
 
@@ -89,10 +104,10 @@ def _reference(arguments) -> ReplicaTrack:
 
 def learned(model: Path, system: str, temperatures, replicas: int, steps: int, seed: int, folder: Path) -> TrackFile:
     """The same with `leopold md`."""
-    atoms, _, site = cell_of(system)
+    atoms, _, sites = cell_of(system)
     carrier = Engine(atoms.get_chemical_symbols()).parameters.carrier
     start = Frame(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, carrier=carrier,
-                  carrier_sites=(site,))  # fmt: skip
+                  carrier_sites=sites)  # fmt: skip
     write_frames(folder / "start.h5", [start])
     config = {
         "kind": "md", "model": str(model.resolve()), "temperatures": list(temperatures), "replicas": replicas,
@@ -106,8 +121,7 @@ def learned(model: Path, system: str, temperatures, replicas: int, steps: int, s
 
 def compare(reference_tracks: TrackFile, learned_tracks: TrackFile, system: str, tau_min: float, seed: int) -> dict:
     """What `leopold transport` says of both, and the rates per pathway and temperature beside each other."""
-    atoms, sublattice, _ = cell_of(system.removesuffix("_f"))
-    host = host_from_structure(atoms.numbers, atoms.positions, atoms.cell.array, sublattice=sublattice)
+    host = host_of(system)
     found = {}
     for who, tracks in (("reference", reference_tracks), ("learned", learned_tracks)):
         catalogue = build_catalogue(tracks, host, 7.0, tau_min)
@@ -201,9 +215,9 @@ def main() -> None:
         ]
         with ProcessPoolExecutor(arguments.processes) as pool:
             tracks = tuple(pool.map(_reference, jobs))
-        atoms, _, _ = cell_of(arguments.system)
+        atoms, _, sites = cell_of(arguments.system)
         carrier = Engine(atoms.get_chemical_symbols()).parameters.carrier
-        truth = TrackFile(atoms.numbers, carrier, 1, tracks)
+        truth = TrackFile(atoms.numbers, carrier, len(sites), tracks)
         if arguments.reference:
             write_track(arguments.reference, truth)
     reference_seconds = time.time() - started

@@ -129,6 +129,9 @@ class MDConfig(_Section):
     ensemble: Literal["nve", "langevin", "nose-hoover"] = "langevin"
     temperatures: tuple[Annotated[float, Field(gt=0)], ...] = Field((300.0,), min_length=1, description="K")
     replicas: int = Field(1, ge=1, description="per temperature")
+    fixed: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="atoms held where the start frames have them, like the lowest layers of a slab"
+    )
     timestep: float = Field(1.0, gt=0, description="fs")
     steps: int = Field(1000, ge=1, description="production steps per replica")
     more_steps: tuple[Annotated[int, Field(ge=0)], ...] = Field(

@@ -15,7 +15,7 @@ import numpy as np
 from flax import struct
 
 from leopold_model.charge import charge_state
-from leopold_model.frames import Frame, carrier_sites
+from leopold_model.frames import Frame, carrier_sites, resolved
 from leopold_model.graph import edge_vectors, neighbours
 from leopold_model.radial import covalent_onset
 
@@ -72,22 +72,29 @@ class Scales:
 def usable(frames: Sequence[Frame], where: str) -> tuple[list[Frame], dict]:
     """The frames that may be learned from, and how many were left out and why.
 
-    Unconverged frames are dropped and counted. Refused with DataError: an empty set, NaN labels, missing labels,
+    Unconverged frames are dropped and counted, and those in which several carriers do not have a site each, where the
+    charge state the network is told would be none. Refused with DataError: an empty set, NaN labels, missing labels,
     overlapping atoms, frames of different settings, carriers or numbers of carriers, and flags that do not sit on the
     most magnetised atoms in more than half of the frames (such labels teach the network a wrong charge state).
     """
-    kept = [f for f in frames if f.converged]
-    counts = {"frames": len(frames), "unconverged_dropped": len(frames) - len(kept), "flag_not_on_largest_moment": 0}
+    converged = [f for f in frames if f.converged]
+    for k, frame in enumerate(converged):
+        _check(frame, f"{where}: frame {k} ({frame.run or 'no run'}, step {frame.step})")
+    same_kind(converged, where)
+    kept = [f for f in converged if resolved(np.sort(_moments(f))[::-1], len(f.carrier_sites))]
+    counts = {
+        "frames": len(frames),
+        "unconverged_dropped": len(frames) - len(converged),
+        "unresolved_dropped": len(converged) - len(kept),
+        "flag_not_on_largest_moment": sum(
+            f.carrier_sites != carrier_sites(_moments(f), len(f.carrier_sites)) for f in kept
+        ),
+    }
     if not kept:
         raise DataError(
-            f"{where} has no usable frame ({len(frames)} given, {len(frames)} unconverged): give labelled frames"
+            f"{where} has no usable frame ({len(frames)} given, {counts['unconverged_dropped']} unconverged, "
+            f"{counts['unresolved_dropped']} with carriers merged or lost): give labelled frames"
         )
-    for k, frame in enumerate(kept):
-        _check(frame, f"{where}: frame {k} ({frame.run or 'no run'}, step {frame.step})")
-        moments = np.asarray(frame.spin_moments)
-        largest = carrier_sites(moments, len(frame.carrier_sites))
-        counts["flag_not_on_largest_moment"] += frame.carrier_sites != largest
-    same_kind(kept, where)
     if counts["flag_not_on_largest_moment"] > len(kept) / 2:
         raise DataError(
             f"{where}: carrier_sites differs from the most magnetised atoms in "
@@ -106,6 +113,10 @@ def same_kind(frames: Sequence[Frame], where: str) -> None:
     for name, values in distinct.items():
         if len(values) > 1:
             raise DataError(f"{where} mixes frames of different {name} {sorted(values)}: train on one at a time")
+
+
+def _moments(frame: Frame) -> np.ndarray:
+    return np.asarray(frame.spin_moments)
 
 
 def _check(frame: Frame, name: str) -> None:

@@ -223,6 +223,19 @@ def carrier_sites(moments: np.ndarray, n_carriers: int) -> tuple[int, ...]:
     return tuple(sorted(int(i) for i in np.argsort(-moments, kind="stable")[:n_carriers]))
 
 
+# the least of n moments over the largest, from which n carriers are told to have a site each: one that two sites share,
+# beside others that nobody shares, has half
+RESOLVED = 0.25
+# mu_B: more than one carrier can bring to a site
+ONE_CARRIER = 1.0
+
+
+def resolved(largest: np.ndarray, n_carriers: int) -> np.ndarray:
+    """Whether every one of `n_carriers` has a site of its own; `largest` (..., k) moments in mu_B, descending. One
+    carrier always has; of several, two may be on one site, or one may be lost to the band."""
+    return largest[..., n_carriers - 1] >= RESOLVED * largest[..., 0]
+
+
 # ---------------------------------------------------------------------------------------------------------------- files
 
 

@@ -136,9 +136,11 @@ def read_host(path: Path, species: str) -> Host:
 def counts_line(counts: dict) -> str:
     """What `Catalogue.count_table` found, in words."""
     by_tau = ", ".join(f"{tau}: {n}" for tau, n in counts["by_tau_min_fs"].items())
+    merged = counts["unresolved_fs"]
     return (
         f"{counts['changes']} changes of the leading site, {counts['excursions']} excursions, {counts['hops']} hops, "
         f"{counts['back']} of them back; hops by tau_min (fs): {by_tau}"
+        + (f"; carriers merged or lost for {merged:g} fs" if merged else "")
     )
 
 

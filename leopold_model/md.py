@@ -58,6 +58,7 @@ def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], N
     model = load_model(path)
     frames = read_frames(directory / config.structures)
     check_start(frames, config.structures, model.carrier, model.n_carriers)
+    check_fixed(config.fixed, len(frames[0]))
     for frame in frames:
         model.must_serve(frame.cell, frame.pbc)
     opinions = {"energy": n_members(model.spec), "moment": n_members(model.spec), "force": model.spec.committee}
@@ -71,6 +72,15 @@ def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], N
     field = force_field(model, frames[0].numbers, config.dtype)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return simulate(config, frames, field, directory, report, model_hash=digest)
+
+
+def check_fixed(fixed: Sequence[int], n_atoms: int) -> None:
+    """MDError unless `fixed` are atoms of the structure, and some atom is left to move."""
+    beyond = [atom for atom in fixed if atom >= n_atoms]
+    if beyond:
+        raise MDError(f"fixed: atom {beyond[0]}, but the structures have atoms 0 to {n_atoms - 1}")
+    if len(set(fixed)) == n_atoms:
+        raise MDError(f"fixed: all {n_atoms} atoms: leave out those that are to move")
 
 
 def check_start(frames: Sequence[Frame], name: str, carrier: str, n_carriers: int) -> None:

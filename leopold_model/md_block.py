@@ -140,18 +140,20 @@ def make_block(
     dtype,
     images: str = "all",
     networks: int = 1,
+    free: np.ndarray | None = None,
 ) -> Callable:
     """`block(params, fixed, state, candidates, capacity)` -> state after `length` steps, Rows with a leading axis B.
 
     Of several `networks`, on a leading axis of `params`, the mean moves the atoms.
 
     Everything but `params` has a leading axis of replicas, advanced together on one device. With `images` "nearest"
-    each step keeps one image of each pair, whichever is nearest then.
+    each step keeps one image of each pair, whichever is nearest then. Only `free` (n,) atoms move, None: all.
     """
     n = len(species)
     species_of_atoms = jnp.asarray(species, jnp.int32)
     mass = jnp.asarray(masses, jnp.float64)
-    dof = degrees_of_freedom(n)
+    moves = np.ones(n, bool) if free is None else free
+    dof = degrees_of_freedom(moves)
 
     def evaluate(params, positions, pairs, charge):
         vectors, senders, receivers, mask = pairs
@@ -185,7 +187,7 @@ def make_block(
             charge = jnp.zeros(n, dtype).at[state.carriers].set(1.0)
             energy, forces, occupations, spread = evaluate(params, state.positions, pairs, charge)
             energy = energy + fixed.reference
-            acceleration = forces * ACCELERATION / mass[:, None]
+            acceleration = forces * (ACCELERATION * moves / mass)[:, None]
             after = integrator.second_half(state.velocities, state.bath, acceleration, fixed.kT)
             # nothing led to the very first step, so there is nothing to finish
             velocities, bath = (

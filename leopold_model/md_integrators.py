@@ -2,8 +2,10 @@
 
 A step is [evaluate at x(t)] -> `second_half` (finishes the step that led to t) -> record -> `first_half` (leads on).
 Velocities are in Angstrom/fs, masses in amu, energies in eV; accelerations are force * ACCELERATION / mass. All three
-conserve total momentum, which is zero: there are 3n - 3 degrees of freedom. Each carries a `bath` vector, whose
-`bath_energy` added to potential and kinetic energy gives the quantity the exact dynamics conserves.
+conserve total momentum, which is zero: there are 3n - 3 degrees of freedom. Where atoms are held (their velocity and
+acceleration are zero), as in the lowest layers of a slab, momentum is not conserved and every free atom has three. Each
+carries a `bath` vector, whose `bath_energy` added to potential and kinetic energy gives the quantity the exact dynamics
+conserves.
 """
 
 from __future__ import annotations
@@ -45,9 +47,10 @@ def kinetic_energy(velocities, masses):
     return 0.5 * jnp.sum(masses[:, None] * velocities**2) / ACCELERATION
 
 
-def degrees_of_freedom(n_atoms: int) -> int:
-    """3n - 3: the centre of mass rests. One atom alone keeps 1 so that temperature stays defined (as 0)."""
-    return max(3 * n_atoms - 3, 1)
+def degrees_of_freedom(free: np.ndarray) -> int:
+    """3n - 3 where all atoms are `free` (n,): the centre of mass rests; else 3 of each free one. One atom alone keeps 1
+    so that temperature stays defined (as 0)."""
+    return max(3 * int(free.sum()) - 3 * bool(free.all()), 1)
 
 
 def nve(masses, dt: float) -> Integrator:
@@ -63,16 +66,17 @@ def nve(masses, dt: float) -> Integrator:
     return Integrator(np.zeros(0), first, second, lambda bath, kT: 0.0)
 
 
-def langevin(masses, dt: float, friction: float) -> Integrator:
+def langevin(masses, dt: float, friction: float, free: np.ndarray) -> Integrator:
     """BAOAB (Leimkuhler and Matthews 2013): its configurations are right to fourth order in the time step.
 
-    The noise leaves the centre of mass at rest. The bath holds the heat given to the atoms, negative: the energy the
-    thermostat has taken out so far, so that potential + kinetic + bath is constant up to the integrator's error.
+    The noise leaves the centre of mass at rest where all atoms are `free` (n,). The bath holds the heat given to the
+    atoms, negative: the energy the thermostat has taken out so far, so that potential + kinetic + bath is constant up
+    to the integrator's error.
     """
     decay = float(np.exp(-friction * dt))
     masses = jnp.asarray(masses)
-    spread = jnp.sqrt(ACCELERATION * (1 - decay**2) / masses)[:, None]
-    share = (masses / masses.sum())[:, None]
+    spread = (free * jnp.sqrt(ACCELERATION * (1 - decay**2) / masses))[:, None]
+    share = (masses / masses.sum() * free.all())[:, None]
 
     def first(positions, velocities, bath, acceleration, kT, noise):
         velocities = velocities + 0.5 * dt * acceleration
@@ -88,9 +92,9 @@ def langevin(masses, dt: float, friction: float) -> Integrator:
     return Integrator(np.zeros(1), first, second, lambda bath, kT: bath[0], noisy=True)
 
 
-def nose_hoover(masses, dt: float, time: float) -> Integrator:
+def nose_hoover(masses, dt: float, time: float, free: np.ndarray) -> Integrator:
     """Nose-Hoover chain of CHAIN thermostats with time constant `time`, fs (Martyna, Tuckerman et al. 1996)."""
-    dof = degrees_of_freedom(len(masses))
+    dof = degrees_of_freedom(free)
     # in units of kT: thermostat masses Q_k = (dof, 1, 1) kT time^2
     weight = np.array([float(dof), *[1.0] * (CHAIN - 1)])
 
@@ -131,12 +135,16 @@ def nose_hoover(masses, dt: float, time: float) -> Integrator:
     return Integrator(np.zeros(2 * CHAIN), first, second, energy)
 
 
-def maxwell_boltzmann(masses: np.ndarray, temperature: float, rng: np.random.Generator) -> np.ndarray:
-    """Velocities (n, 3) in Angstrom/fs drawn at `temperature` (K), total momentum zero."""
+def maxwell_boltzmann(
+    masses: np.ndarray, temperature: float, rng: np.random.Generator, free: np.ndarray | None = None
+) -> np.ndarray:
+    """Velocities (n, 3) in Angstrom/fs drawn at `temperature` (K), total momentum zero where all atoms are `free`."""
     spread = np.sqrt(KB * temperature * ACCELERATION / masses)[:, None]
-    return at_rest(rng.standard_normal((len(masses), 3)) * spread, masses)
+    return at_rest(rng.standard_normal((len(masses), 3)) * spread, masses, free)
 
 
-def at_rest(velocities: np.ndarray, masses: np.ndarray) -> np.ndarray:
-    """The same velocities seen from the centre of mass."""
+def at_rest(velocities: np.ndarray, masses: np.ndarray, free: np.ndarray | None = None) -> np.ndarray:
+    """The same velocities with held atoms at rest, or else seen from the centre of mass."""
+    if free is not None and not free.all():
+        return velocities * free[:, None]
     return velocities - (masses[:, None] * velocities).sum(axis=0) / masses.sum()

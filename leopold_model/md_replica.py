@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from leopold_model.config import GuardConfig, MDConfig
+from leopold_model.frames import ONE_CARRIER
 from leopold_model.md_block import Fixed, Rows, State
 from leopold_model.md_charge import FlipLog
 from leopold_model.md_windows import WindowCutter
@@ -22,8 +23,8 @@ SPREADS = {"max_energy_spread": "eV/atom", "max_force_spread": "eV/Angstrom", "m
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a block cannot be kept: `status` 'unstable' or 'carrier_lost', or 'redo' when its pair list was too small.
-    `row` is the first of the block that broke the guard."""
+    """Why a block cannot be kept: `status` 'unstable', 'carrier_lost' or 'carriers_merged', or 'redo' when its pair
+    list was too small. `row` is the first of the block that broke the guard."""
 
     status: str
     reason: str
@@ -69,8 +70,14 @@ def judge(rows: Rows, guards: GuardConfig, target: float, capacity: int) -> Verd
             )
     if bad_list.any():
         return Verdict("redo", "pair list stale or too small")
-    least = rows.moments[:, rows.carriers.shape[1] - 1]
+    largest, least = rows.moments[:, 0], rows.moments[:, rows.carriers.shape[1] - 1]
     if least.max() < guards.min_moment:
+        if np.median(largest) > ONE_CARRIER and rows.carriers.shape[1] > 1:
+            return Verdict(
+                "carriers_merged",
+                f"one atom has {np.median(largest):.2f} mu_B, more than one carrier brings, and a carrier's moment "
+                f"stayed below {guards.min_moment:g} mu_B (guards.min_moment) for {len(least)} steps",
+            )
         return Verdict(
             "carrier_lost",
             f"the moment of a carrier stayed below {guards.min_moment:g} mu_B (guards.min_moment) for "

@@ -107,6 +107,7 @@ class Simulation:
         self.masses = atomic_masses[self.numbers]
         self.fingerprint = _fingerprint(config, frames, model_hash)
         self.dtype = jnp.dtype(config.dtype)
+        self.free = ~np.isin(np.arange(len(self.numbers)), config.fixed)
         self.usual = usual_distances(frames, field.species, field.cutoff)
         integrator = make_integrator(config, self.masses)
         self.length = min(config.block, config.equilibration + config.steps)
@@ -122,6 +123,7 @@ class Simulation:
             dtype=self.dtype,
             images=field.images,
             networks=field.networks,
+            free=self.free,
         )
         self.replicas = self._start(integrator)
         size = together(len(self.replicas))
@@ -145,9 +147,10 @@ class Simulation:
             frame = self.frames[index % len(self.frames)]
             # velocities given with a frame serve once: two replicas must not run the same trajectory
             if frame.velocities is not None and index < len(self.frames):
-                velocities = at_rest(frame.velocities, self.masses)
+                velocities = at_rest(frame.velocities, self.masses, self.free)
             else:
-                velocities = maxwell_boltzmann(self.masses, temperature, np.random.default_rng([config.seed, index]))
+                rng = np.random.default_rng([config.seed, index])
+                velocities = maxwell_boltzmann(self.masses, temperature, rng, self.free)
             state = State(
                 frame.positions, velocities, np.array(frame.carrier_sites, np.int32), integrator.bath, np.int64(0)
             )
@@ -248,7 +251,7 @@ class Simulation:
     def result(self, seconds: float) -> dict:
         """The content of `result.json`."""
         statuses = [r.status for r in self.replicas]
-        order = ("out_of_walltime", "unstable", "carrier_lost", "finished")
+        order = ("out_of_walltime", "unstable", "carrier_lost", "carriers_merged", "finished")
         steps = sum(int(r.state.step) for r in self.replicas)
         total = self.earlier_seconds + seconds
         return {
@@ -354,11 +357,12 @@ class Group:
 
 def make_integrator(config: MDConfig, masses: np.ndarray) -> Integrator:
     """The integrator a configuration asks for."""
+    free = ~np.isin(np.arange(len(masses)), config.fixed)
     if config.ensemble == "nve":
         return nve(masses, config.timestep)
     if config.ensemble == "langevin":
-        return langevin(masses, config.timestep, config.friction)
-    return nose_hoover(masses, config.timestep, config.thermostat_time)
+        return langevin(masses, config.timestep, config.friction, free)
+    return nose_hoover(masses, config.timestep, config.thermostat_time, free)
 
 
 def together(n_replicas: int) -> int:

@@ -21,7 +21,7 @@ FORMAT = "leopold-track"
 FORMAT_VERSION = 1
 UNITS = "time fs, temperature K, energy eV, length Angstrom, moment mu_B"
 LINK = "leopold_track"
-STOPPED = ("unstable", "carrier_lost")  # `status` of a replica that a guard stopped
+STOPPED = ("unstable", "carrier_lost", "carriers_merged")  # `status` of a replica that a guard stopped
 
 
 class TrackError(ValueError):

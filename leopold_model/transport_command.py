@@ -43,7 +43,10 @@ def table(summary: dict) -> str:
         for name, rate in row["rates"].items():
             if rate["count"]:
                 lines.append(f"{name}  {rate['count']} hops  {_interval(rate, 'rate_per_ps')} per ps")
-        lines.append(f"mobility   {_interval(row['mobility_isotropic_cm2_per_Vs'])} cm^2/(V s), mean of the axes")
+        plane = " of the plane" if "in_plane" in row else ""
+        lines.append(
+            f"mobility   {_interval(row['mobility_isotropic_cm2_per_Vs'])} cm^2/(V s), mean of the axes{plane}"
+        )
         lines.append(f"diffusion  {_interval(row['diffusion_isotropic_cm2_per_s'])} cm^2/s")
         ratio = row["principal"]["anisotropy"]
         lines.append(
@@ -53,6 +56,14 @@ def table(summary: dict) -> str:
             lines.append(f"msd        {row['msd']}")
         else:
             lines.append(f"msd        correlation factor {_interval(row['msd']['correlation_factor'])}")
+    for layers in summary["layers"]:
+        lines += ["", f"{layers['temperature_K']:g} K, layer by layer"]
+        found = layers["layers"]
+        for name, share, random in zip(found["layer"], found["population"], found["random"], strict=True):
+            lines.append(f"{name}  {share:.3f} of the time, {random:.3f} of the sites")
+        for name, rate in layers["hops"].items():
+            if rate["count"]:
+                lines.append(f"{name}  {rate['count']} hops  {_interval(rate, 'rate_per_ps')} per ps")
     lines.append("")
     if summary["arrhenius"] is None:
         return "\n".join([*lines, f"activation energy: {summary['arrhenius_missing']}"])

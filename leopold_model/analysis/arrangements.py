@@ -12,18 +12,19 @@ import spglib
 from scipy.spatial import cKDTree
 
 from leopold_model.analysis import AnalysisError
-from leopold_model.analysis.defects import defect_distances, has_defects
+from leopold_model.analysis.defects import defect_distances
 from leopold_model.analysis.sites import SiteMap
 
 SYMPREC = 1e-3  # Angstrom, of ideal structures
 MOST = 20000  # sets of sites that are looked at one by one
+TOUCHING = 1.0  # Angstrom, the least distance between charges
 
 
 def carrier_arrangements(sites: SiteMap, numbers: np.ndarray, n: int = 1) -> list[tuple[int, ...]]:
-    """Sets of `n` carrier atoms, one of every symmetry orbit of the cell, those nearest to the defects first.
+    """Sets of `n` carrier atoms, one of every symmetry orbit of the cell, those that point charges prefer first.
 
-    `numbers` (n_atoms,) are the elements on `sites`; atoms count as being on their ideal sites. Ranked by the mean
-    distance of the carriers from their nearest defects; in a perfect crystal, by their own mean distance.
+    `numbers` (n_atoms,) are the elements on `sites`; atoms count as being on their ideal sites. Ranked by
+    `point_charge_energies`: near the defects and apart from each other first; one carrier, by its distance.
     """
     allowed = sites.carrier_atoms
     if n > len(allowed):
@@ -39,11 +40,22 @@ def carrier_arrangements(sites: SiteMap, numbers: np.ndarray, n: int = 1) -> lis
     # the first of its orbit in the order of the combinations stands for it
     code = images @ (len(numbers) ** np.arange(n - 1, -1, -1))
     first = code.min(axis=0) == every @ (len(numbers) ** np.arange(n - 1, -1, -1))
-    found = [tuple(int(i) for i in row) for row in every[first]]
-    if has_defects(sites):
-        nearest = defect_distances(sites).min(axis=0)
-        return sorted(found, key=lambda chosen: (round(float(nearest[list(chosen)].mean()), 3), chosen))
-    return sorted(found, key=lambda chosen: (round(_mean_distance(sites, chosen), 3), chosen))
+    energies = point_charge_energies(sites, every[first])
+    order = sorted(range(len(energies)), key=lambda k: (round(float(energies[k]), 4), *every[first][k]))
+    return [tuple(int(i) for i in every[first][k]) for k in order]
+
+
+def point_charge_energies(sites: SiteMap, arrangements: np.ndarray) -> np.ndarray:
+    """Coulomb energy (c,) of each arrangement (c, n) of carriers, in units of e^2 / (4 pi epsilon Angstrom): unit
+    charges that repel each other and are drawn to the defects, which together have as much of the other sign. Nearest
+    images only: it ranks arrangements, it is no energy of any."""
+    defects, n = defect_distances(sites), arrangements.shape[1]
+    energy = np.zeros(len(arrangements))
+    if len(defects):
+        energy -= n / len(defects) * (1 / np.maximum(defects, TOUCHING)).sum(axis=0)[arrangements].sum(axis=1)
+    distance = {(i, j): sites.distance(i, j) for i, j in combinations(np.unique(arrangements).tolist(), 2)}
+    energy += [sum(1 / distance[pair] for pair in combinations(chosen, 2)) for chosen in arrangements.tolist()]
+    return energy
 
 
 def symmetry_permutations(sites: SiteMap, numbers: np.ndarray) -> np.ndarray:
@@ -69,11 +81,30 @@ def spread(ranked: Sequence, count: int) -> list:
     near the defects."""
     if count >= len(ranked):
         return list(ranked)
-    places = np.rint(np.geomspace(1, len(ranked), count)).astype(int) - 1
+    return [ranked[k] for k in _places(len(ranked), count)]
+
+
+def starting_arrangements(sites: SiteMap, numbers: np.ndarray, n: int, count: int) -> list[tuple[int, ...]]:
+    """At most `count` of `carrier_arrangements` to begin from: those of `spread`, or the next in rank that puts no
+    carrier on a site equivalent to one that was chosen before, as long as there are such. Otherwise the best site would
+    be in most sets of several carriers, and if it holds none all of them would be lost."""
+    ranked = carrier_arrangements(sites, numbers, n)
+    if count >= len(ranked) or n == 1:
+        return spread(ranked, count)
+    orbit = symmetry_permutations(sites, numbers).min(axis=0)
+    chosen: list[tuple[int, ...]] = []
+    used: set[int] = set()
+    for k in _places(len(ranked), count):
+        later = [a for a in ranked[k:] if a not in chosen]
+        fresh = [a for a in later if used.isdisjoint(orbit[list(a)].tolist())]
+        chosen.append((fresh or later or [a for a in ranked if a not in chosen])[0])
+        used |= set(orbit[list(chosen[-1])].tolist())
+    return chosen
+
+
+def _places(length: int, count: int) -> list[int]:
+    """`count` numbers below `length`, 0 and the last among them, in a geometric series as far as that goes."""
+    places = np.rint(np.geomspace(1, length, count)).astype(int) - 1
     for k in range(1, count):  # no place twice
         places[k] = max(places[k], places[k - 1] + 1)
-    return [ranked[k] for k in places]
-
-
-def _mean_distance(sites: SiteMap, chosen: Sequence[int]) -> float:
-    return float(np.mean([sites.distance(i, j) for i, j in combinations(chosen, 2)] or [0.0]))
+    return places.tolist()

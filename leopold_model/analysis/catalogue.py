@@ -29,6 +29,7 @@ from leopold_model.analysis.pathways import (
 )
 from leopold_model.analysis.rates import Rate, garwood
 from leopold_model.analysis.sites import Host, SiteMap, map_sites
+from leopold_model.analysis.slabs import slab_of
 
 if TYPE_CHECKING:
     from leopold_model.tracks import TrackFile
@@ -40,7 +41,7 @@ FORMAT_VERSION = 3
 class ReplicaHops:
     """Hops of one trajectory: `run` names it, `temperature` K, `matrix` (3, 3) the supercell in host lattice vectors,
     `lattice` (3, 3) the host lattice as simulated (Angstrom), `n_sites` those a carrier could use; `sites` which site
-    each atom is, where the supercell has defects, None in a perfect crystal."""
+    each atom is, where the supercell has defects or is a slab, None in a perfect crystal."""
 
     run: str
     replica: int
@@ -189,7 +190,8 @@ class Catalogue:
         """How many hops, and what was not counted as one, at one temperature or over all; JSON-ready.
 
         `hops`; of them `back` and `adiabatic`; `excursions` that came back before committing; `changes` of the leading
-        site, the raw count; `by_tau_min_fs`: the hops a stay of that many fs, printed as text, would give.
+        site, the raw count; `by_tau_min_fs`: the hops a stay of that many fs, printed as text, would give;
+        `unresolved_fs`: of the time, that in which several carriers had fewer sites than there are of them.
         """
         tables = [r.table for r in self.replicas if temperature in (None, r.temperature)]
         by_tau: Counter = Counter()
@@ -202,6 +204,7 @@ class Catalogue:
             "excursions": sum(table.n_excursions for table in tables),
             "changes": sum(table.n_changes for table in tables),
             "by_tau_min_fs": {f"{tau:g}": by_tau[tau] for tau in sorted(by_tau)},
+            "unresolved_fs": sum(table.unresolved for table in tables),
         }
 
     @property
@@ -284,6 +287,7 @@ def build_catalogue(
     begun = [(track, r) for track in files for r in track.replicas if len(r)]
     if not begun:
         raise AnalysisError("the track is empty (0 steps): no production step was recorded; run longer")
+    slab = slab_of(host) is not None
     replicas, reach = [], cutoff
     for track, r in begun:
         positions = r.positions if r.mean_positions is None else r.mean_positions
@@ -316,7 +320,7 @@ def build_catalogue(
                 lattice=site_map.lattice,
                 n_sites=len(site_map.carrier_atoms),
                 table=replace(found, hops=classify(found.hops, site_map, classes)),
-                sites=site_map if has_defects(site_map) else None,
+                sites=site_map if slab or has_defects(site_map) else None,
             )
             for track, r, site_map, found in replicas
         ),

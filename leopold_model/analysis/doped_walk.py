@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leopold_model.analysis.catalogue import Catalogue, ReplicaHops
-from leopold_model.analysis.defects import defect_shells, with_shells
+from leopold_model.analysis.defects import defect_shells, has_defects, with_shells
 from leopold_model.analysis.pathways import PathwaySet
 from leopold_model.analysis.sites import SiteMap
 
@@ -84,7 +84,11 @@ def supercell_network(
 
 def doped_replicas(catalogue: Catalogue, temperature: float) -> list[tuple[ReplicaHops, SiteMap]]:
     """Those at this temperature whose cell has defects, and the sites of each."""
-    return [(r, r.sites) for r in catalogue.replicas if r.temperature == temperature and r.sites is not None]
+    return [
+        (r, r.sites)
+        for r in catalogue.replicas
+        if r.temperature == temperature and r.sites is not None and has_defects(r.sites)
+    ]
 
 
 def _atoms_by_site(sites: SiteMap) -> dict[tuple[int, ...], int]:

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from leopold_model.analysis import AnalysisError
+from leopold_model.frames import RESOLVED, resolved
 
 STAY = 1e-6  # Angstrom, by which a carrier that stays is preferred to two that move as far together
 TAU_TABLE = (5.0, 10.0, 20.0, 50.0, 100.0, 150.0, 200.0)  # fs, reported beside every hop count
@@ -116,7 +117,8 @@ class HopTable:
     """Every committed hop of one trajectory, in time order, with what was not counted as one.
 
     `duration` fs; `first_sites` and `last_sites` (n_carriers,); `n_changes` raw changes of the leading sites;
-    `n_excursions` departures that came back before committing; `counts` maps tau_min (fs) to the hops it would give.
+    `n_excursions` departures that came back before committing; `counts` maps tau_min (fs) to the hops it would give;
+    `unresolved` (fs) how long fewer sites held a carrier than there are carriers, two being on one or one being lost.
     No hop at all is a valid table.
     """
 
@@ -130,6 +132,7 @@ class HopTable:
     core: float
     return_time: float
     counts: dict[float, int] = field(default_factory=dict)
+    unresolved: float = 0.0
 
     def __len__(self) -> int:
         return len(self.hops)
@@ -175,7 +178,8 @@ def find_hops(
     rival = track.moments[:, track.n_carriers]
     for carrier, lane in enumerate(lanes):
         own = track.moments[np.arange(len(lane)), np.argmax(track.sites == lane[:, None], axis=1)]
-        in_core = own > core * (own + rival)
+        # what a lost carrier leaves behind may lead its neighbours, and is no site of a carrier
+        in_core = (own > core * (own + rival)) & (own >= RESOLVED * track.moments[:, 0])
         stays = _stays(lane, in_core)
         for tau in counts:
             counts[tau] += max(len(_merge(_committed(stays, tau, timestep))) - 1, 0)
@@ -195,6 +199,7 @@ def find_hops(
         core=core,
         return_time=return_time,
         counts=counts,
+        unresolved=float(np.count_nonzero(~resolved(track.moments, track.n_carriers)) * timestep),
     )
 
 
@@ -230,7 +235,7 @@ def _lanes(track: Track, core: float, distance) -> list[np.ndarray]:
         return [track.sites[:, 0]]
     order = np.argsort(track.sites[:, :n], axis=1)
     leading, moments = (np.take_along_axis(x[:, :n], order, 1) for x in (track.sites, track.moments))
-    in_core = moments > core * (moments + track.moments[:, n, None])
+    in_core = moments > np.maximum(core * (moments + track.moments[:, n, None]), RESOLVED * track.moments[:, :1])
     states = np.hstack([leading, in_core])
     bounds = [0, *np.flatnonzero(np.any(np.diff(states, axis=0) != 0, axis=1)) + 1, len(states)]
     home = leading[0].copy()

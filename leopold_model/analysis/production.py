@@ -10,9 +10,12 @@ import numpy as np
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.around_defects import around_defects
 from leopold_model.analysis.arrhenius import fit
+from leopold_model.analysis.carrier_pairs import carrier_pairs
 from leopold_model.analysis.catalogue import Catalogue
+from leopold_model.analysis.layers import across_layers
 from leopold_model.analysis.msd import Estimate
 from leopold_model.analysis.rates import Rate
+from leopold_model.analysis.slabs import slab_of
 from leopold_model.analysis.transport import transport
 
 
@@ -33,10 +36,14 @@ def transport_summary(
     as `Arrhenius.to_dict` makes it and says what was fitted. Null with the reason in `arrhenius_missing`. `seed` is
     that of the `n_samples` samples behind every interval. `around_defects`: how carriers arrange themselves around the
     defects of the cells, if there are any, one entry per temperature (see there); `rows` along [uvw] and `planes` (hkl)
-    are in conventional axes. AnalysisError where the catalogue holds no carrier time.
+    are in conventional axes. `carrier_pairs`: of several carriers and each other, likewise. `layers`: of a slab,
+    time and hops layer by layer (see `layers.across_layers`). AnalysisError where the catalogue holds no carrier time.
     """
     results = [transport(catalogue, t, seed=seed, n_samples=n_samples) for t in catalogue.temperatures]
     around = [around_defects(catalogue, t, rows=rows, planes=planes) for t in catalogue.temperatures]
+    pairs = [carrier_pairs(catalogue, t) for t in catalogue.temperatures]
+    slab = slab_of(catalogue.host)
+    layers = [] if slab is None else [across_layers(catalogue, t, slab) for t in catalogue.temperatures]
     found = {
         "carrier": catalogue.carrier,
         "summary": catalogue.summary,
@@ -47,11 +54,13 @@ def transport_summary(
         },
         "temperatures": [row.to_dict() for row in results],
         "around_defects": [found for found in around if found is not None],
+        "layers": layers,
+        "carrier_pairs": [found for found in pairs if found is not None],
     }
     temperatures = catalogue.temperatures
     try:
-        line = fit(temperatures, [row.diffusion.isotropic for row in results], "D").to_dict()
-        of_mobility = fit(temperatures, [row.mobility.isotropic for row in results], "mu").to_dict()
+        line = fit(temperatures, [row.mean(row.diffusion) for row in results], "D").to_dict()
+        of_mobility = fit(temperatures, [row.mean(row.mobility) for row in results], "mu").to_dict()
     except AnalysisError as error:
         return found | dict.fromkeys(("arrhenius", "arrhenius_mobility"), None) | {
             "arrhenius_rates": {}, "arrhenius_missing": str(error),

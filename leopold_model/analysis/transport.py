@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from leopold_model.analysis.msd import Estimate, MSDResult, Walk, short_lag_diff
 from leopold_model.analysis.pathways import PathwaySet
 from leopold_model.analysis.rates import Rate
 from leopold_model.analysis.sites import SiteMap
+from leopold_model.analysis.slabs import slab_of
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 _ROUNDING = 1e-9
+STILL = 1e-9  # of the largest eigenvalue of a tensor, below which it is rounding: nothing moves along that axis
 CM2_PER_S = 0.1  # 1 Angstrom^2/fs in cm^2/s
 
 
@@ -34,7 +36,8 @@ class Transport:
     """Transport at one temperature (K). `diffusion` (3, 3) Angstrom^2/fs from the rates, `mobility` (3, 3) cm^2/(V s)
     from it; `rates` per class; `dispersion` the variance of counts over that of a Poisson process (>= 1, widens the
     interval); `msd` the second route, or None with the reason in `msd_missing`; `n_hops` in `carrier_time` fs,
-    `counts` what else was counted (`Catalogue.count_table`)."""
+    `counts` what else was counted (`Catalogue.count_table`). In a slab `plane` (2, 3) are its Cartesian axes, and
+    what is along the normal is left out of every tensor."""
 
     temperature: float
     n_hops: int
@@ -45,6 +48,11 @@ class Transport:
     msd: MSDResult | None
     msd_missing: str = ""
     counts: dict = field(default_factory=dict)
+    plane: np.ndarray | None = None
+
+    def mean(self, tensor: Estimate) -> Estimate:
+        """Of the diagonal of a tensor: of three axes, in a slab of the two of its plane."""
+        return tensor.isotropic if self.plane is None else tensor.isotropic.scaled(1.5)
 
     @property
     def mobility(self) -> Estimate:
@@ -66,19 +74,25 @@ class Transport:
             "rates": {name: rate.to_dict() for name, rate in self.rates.items()},
             "dispersion": self.dispersion,
             "diffusion_cm2_per_s": self.diffusion.scaled(CM2_PER_S).to_dict(),
-            "diffusion_isotropic_cm2_per_s": self.diffusion.scaled(CM2_PER_S).isotropic.to_dict(),
+            "diffusion_isotropic_cm2_per_s": self.mean(self.diffusion).scaled(CM2_PER_S).to_dict(),
             "mobility_cm2_per_Vs": self.mobility.to_dict(),
-            "mobility_isotropic_cm2_per_Vs": self.mobility.isotropic.to_dict(),
-            "principal": principal(self.diffusion.scaled(CM2_PER_S)),
+            "mobility_isotropic_cm2_per_Vs": self.mean(self.mobility).to_dict(),
+            "principal": principal(self.diffusion.scaled(CM2_PER_S), self.plane),
             "msd": self.msd_missing,
         }
+        if self.plane is not None:
+            found["in_plane"] = {
+                "axes": self.plane.tolist(),
+                "diffusion_cm2_per_s": seen_along(self.diffusion.scaled(CM2_PER_S), self.plane).to_dict(),
+                "mobility_cm2_per_Vs": seen_along(self.mobility, self.plane).to_dict(),
+            }
         if self.msd is not None and self.mobility_msd is not None:
             found["msd"] = {
                 "diffusion_cm2_per_s": self.msd.diffusion.scaled(CM2_PER_S).to_dict(),
-                "diffusion_isotropic_cm2_per_s": self.msd.diffusion.scaled(CM2_PER_S).isotropic.to_dict(),
+                "diffusion_isotropic_cm2_per_s": self.mean(self.msd.diffusion).scaled(CM2_PER_S).to_dict(),
                 "mobility_cm2_per_Vs": self.mobility_msd.to_dict(),
-                "mobility_isotropic_cm2_per_Vs": self.mobility_msd.isotropic.to_dict(),
-                "principal": principal(self.msd.diffusion.scaled(CM2_PER_S)),
+                "mobility_isotropic_cm2_per_Vs": self.mean(self.mobility_msd).to_dict(),
+                "principal": principal(self.msd.diffusion.scaled(CM2_PER_S), self.plane),
                 "correlation_factor": self.msd.correlation.to_dict(),
                 "lags_fs": [self.msd.first_lag, self.msd.last_lag],
                 "plateau": self.msd.plateau,
@@ -128,16 +142,22 @@ def transport(catalogue: Catalogue, temperature: float, *, seed: int = 0, n_samp
         )
     except AnalysisError as error:
         missing = str(error)
+    slab, diffusion = slab_of(catalogue.host), Estimate(value, samples)
+    if slab is not None:
+        flat = slab.plane.T @ slab.plane
+        diffusion = seen_along(diffusion, flat)
+        found = None if found is None else replace(found, diffusion=seen_along(found.diffusion, flat))
     return Transport(
         temperature=temperature,
         n_hops=catalogue.hops_at(temperature),
         carrier_time=time,
         rates=rates,
         dispersion=dispersion,
-        diffusion=Estimate(value, samples),
+        diffusion=diffusion,
         msd=found,
         msd_missing=missing,
         counts=catalogue.count_table(temperature),
+        plane=None if slab is None else slab.plane,
     )
 
 
@@ -301,17 +321,28 @@ def mobility(diffusion: Estimate, temperature: float) -> Estimate:
     return diffusion.scaled(CM2_PER_S / (BOLTZMANN * temperature))
 
 
-def principal(tensor: Estimate) -> dict:
+def seen_along(tensor: Estimate, axes: np.ndarray) -> Estimate:
+    """A tensor in the Cartesian `axes` (k, 3), (k, k); with a projector (3, 3), what of it lies in its plane."""
+    return Estimate(axes @ tensor.value @ axes.T, axes @ tensor.samples @ axes.T)
+
+
+def principal(tensor: Estimate, plane: np.ndarray | None = None) -> dict:
     """Eigenvalues of a symmetric tensor, descending, with their 95 % intervals (`low`, `high`) along the axes (rows) of
-    the value; the ratio of largest to smallest with its interval, None where nothing moves along the last axis."""
+    the value, of a slab those in its `plane` (2, 3); the ratio of largest to smallest with its interval, None where
+    nothing moves along the last axis."""
+    tensor = tensor if plane is None else seen_along(tensor, plane)
     values, axes = np.linalg.eigh((tensor.value + tensor.value.T) / 2)
     values, axes = values[::-1], axes.T[::-1]
     along_axes = Estimate(values, np.einsum("ka,nab,kb->nk", axes, tensor.samples, axes))
-    found = along_axes.to_dict() | {"axes": axes.tolist(), "anisotropy": None, "anisotropy_interval": None}
-    if values[2] > 0:
-        first, last = along_axes.samples[:, 0], np.maximum(along_axes.samples[:, 2], 1e-300)
+    found = along_axes.to_dict() | {
+        "axes": (axes if plane is None else axes @ plane).tolist(),
+        "anisotropy": None,
+        "anisotropy_interval": None,
+    }
+    if values[-1] > STILL * values[0]:
+        first, last = along_axes.samples[:, 0], np.maximum(along_axes.samples[:, -1], 1e-300)
         low, high = np.quantile(first / last, (0.025, 0.975))
-        found |= {"anisotropy": float(values[0] / values[2]), "anisotropy_interval": [float(low), float(high)]}
+        found |= {"anisotropy": float(values[0] / values[-1]), "anisotropy_interval": [float(low), float(high)]}
     return {"values": found.pop("value"), **found}
 
 

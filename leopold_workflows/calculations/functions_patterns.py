@@ -192,7 +192,10 @@ def gather_labels(
     for frame in delocalised.get_frames():
         rows.append(from_structure(cell, _bare(frame), ())[0].tolist())
         energies.append(frame.energy - reference.value)
-    names = ("verified", "moved", "delocalised", "other_spin", "not_converged", "not_relaxed", "off_lattice", "failed")
+    names = (
+        "verified", "moved", "delocalised", "merged", "other_spin", "not_converged", "not_relaxed", "off_lattice",
+        "failed",
+    )  # fmt: skip
     counts = {name: sum(row["outcome"] == name for row in outcomes.values()) for name in names}
     labels = LabelSet(instance, (Labels(cell, np.array(rows), np.array(energies)),)).deduplicated()
     return {

@@ -261,7 +261,7 @@ def gather_outcomes(failed: orm.Dict, **verdicts: orm.Dict) -> orm.Dict:
     """
     labels = {key.removeprefix("label_"): verdicts[key].get_dict() for key in sorted(verdicts)}
     labels |= {key: {"outcome": "failed", "exit_status": status} for key, status in failed.get_dict().items()}
-    names = ("verified", "moved", "delocalised", "wrong_orbital", "not_converged", "failed")
+    names = ("verified", "moved", "delocalised", "merged", "wrong_orbital", "not_converged", "failed")
     counts = {name: sum(label["outcome"] == name for label in labels.values()) for name in names}
     return orm.Dict({"counts": counts, "total": len(labels), "labels": labels})
 

@@ -33,6 +33,9 @@ class MDCalculation(ResumableCalculation):
         spec.output("track", valid_type=TrackData, required=False, help="Carrier sites of every step, hop windows.")
         # facts about the model, true of any repetition: they may be cached
         spec.exit_code(504, "ERROR_CARRIER_LOST", message="The carrier delocalised in {n} of {total} replicas.")
+        spec.exit_code(
+            507, "ERROR_CARRIERS_MERGED", message="Two carriers went onto one site in {n} of {total} replicas."
+        )
         spec.exit_code(510, "ERROR_MD_UNSTABLE", message="{n} of {total} replicas were stopped by a guard: {statuses}.")
 
     def prepare_for_submission(self, folder):

@@ -18,10 +18,11 @@ SYSTEMS = {
     "mgo": ("MgO + hole", "leopold.dynamics", "mgo"),
     "tio2": ("rutile TiO2 + electron", "leopold.dynamics", "tio2"),
     "tio2_f": ("F-doped rutile TiO2 + its electron", "leopold.dynamics", "tio2_f"),
+    "tio2_vo": ("rutile TiO2 with an O vacancy + its two electrons", "leopold.dynamics", "tio2_vo"),
     "tio2_110": ("oxygen vacancies and polarons on TiO2(110)", "leopold.patterns", "tio2_110_thin"),
 }
 # beside the protocol: several arrangements of the dopant share what one crystal has of dynamics
-OVERRIDES: dict[str, dict] = {"tio2_f": {"fpmd": {"steps": 1000}}}
+OVERRIDES: dict[str, dict] = {name: {"fpmd": {"steps": 1000}} for name in ("tio2_f", "tio2_vo")}
 REFRESH_SECONDS = 2.0
 
 
@@ -32,8 +33,8 @@ REFRESH_SECONDS = 2.0
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Daemon workers.")
 @options.overrides
 def demo(system: str, protocol: str, folder: Path, workers: int, overrides: dict | None) -> None:
-    """Run SYSTEM (mgo, tio2, tio2_f or tio2_110) end to end against the VASP stand-in. Ctrl-C stops; the same command
-    goes on."""
+    """Run SYSTEM (mgo, tio2, tio2_f, tio2_vo or tio2_110) end to end against the VASP stand-in. Ctrl-C stops; the
+    same command goes on."""
     console = Console()
     out = folder / system
     out.mkdir(parents=True, exist_ok=True)

@@ -82,8 +82,8 @@ def launch() -> None:
 def dynamics(
     material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, step_seconds, **nodes
 ) -> None:
-    """A whole study: seed, learn, transport. STUDY is a material (mgo, tio2, tio2_f), or a YAML file with `material`
-    and any of these options, dashes as underscores.
+    """A whole study: seed, learn, transport. STUDY is a material (mgo, tio2, tio2_f, tio2_vo), or a YAML file with
+    `material` and any of these options, dashes as underscores.
 
     Example: aiida-leopold launch dynamics mgo --vasp vasp@cluster --leopold leopold@gpu --potential-family PBE.54
 

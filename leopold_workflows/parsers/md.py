@@ -6,6 +6,9 @@ from leopold_workflows.calculations.md import TRACK
 from leopold_workflows.data.track import TrackData
 from leopold_workflows.parsers.result import ResultParser
 
+# how carriers end without the dynamics being unstable
+CARRIERS = {"carrier_lost": "ERROR_CARRIER_LOST", "carriers_merged": "ERROR_CARRIERS_MERGED"}
+
 
 class MDParser(ResultParser):
     def parse_result(self, result):
@@ -19,7 +22,7 @@ class MDParser(ResultParser):
         total = len(result.get("replicas", []))
         if status == "finished" and not stopped:
             return None
-        if stopped and set(stopped) == {"carrier_lost"}:
-            return self.exit_codes.ERROR_CARRIER_LOST.format(n=len(stopped), total=total)
+        if len(set(stopped)) == 1 and stopped[0] in CARRIERS:
+            return self.exit_codes(CARRIERS[stopped[0]]).format(n=len(stopped), total=total)
         statuses = ", ".join(sorted(set(stopped))) or str(status)
         return self.exit_codes.ERROR_MD_UNSTABLE.format(n=len(stopped), total=total, statuses=statuses)

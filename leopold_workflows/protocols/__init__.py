@@ -37,8 +37,8 @@ def protocol(name: str, level: str | None = None, overrides: dict | None = None)
 
 
 def material(name: str, overrides: dict | None = None) -> dict:
-    """The material `name` ('mgo', 'tio2', 'tio2_f'): lattice, defect, carrier, Hubbard U, potentials, temperatures,
-    pathway cut-off."""
+    """The material `name` ('mgo', 'tio2', 'tio2_f', 'tio2_vo'): lattice, defect, carrier, Hubbard U, potentials,
+    temperatures, pathway cut-off."""
     data = _read(FOLDER / "materials" / f"{name}.yaml", f"material {name}")
     return merge(data, overrides or {}, f"overrides of material {name}")
 

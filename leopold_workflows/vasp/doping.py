@@ -13,9 +13,10 @@ from aiida import orm
 from ase import Atoms
 
 from leopold_model.analysis import AnalysisError
-from leopold_model.analysis.arrangements import carrier_arrangements, spread
+from leopold_model.analysis.arrangements import starting_arrangements
 from leopold_model.analysis.defects import defect_distances, defect_positions
 from leopold_model.analysis.sites import Host, SiteMap, host_from_structure, map_sites
+from leopold_model.analysis.slabs import slab_of
 from leopold_model.frames import Frame
 from leopold_workflows.data.frames import FrameSetData
 
@@ -68,10 +69,10 @@ def compositions(frames: FrameSetData) -> list[Frame]:
 
 def arrangements(host: Atoms, defect: Mapping, carrier: Mapping, count: int) -> FrameSetData:
     """Starts of a doped study: `host` with one `defect` (see `with_defect`) and its carriers on `count` of their
-    inequivalent arrangements, from the nearest to the defect to the farthest."""
+    inequivalent arrangements (see `starting_arrangements`), from near the defect to far from it."""
     atoms = with_defect(host, defect)
     sites = map_defects(atoms, host, carrier["species"][0])
-    found = spread(carrier_arrangements(sites, atoms.numbers, carrier["n"]), count)
+    found = starting_arrangements(sites, atoms.numbers, carrier["n"], count)
     nearest = defect_distances(sites).min(axis=0)
     return FrameSetData.from_frames(
         [
@@ -110,9 +111,11 @@ def map_defects(atoms: Atoms, host: Atoms, species: str) -> SiteMap:
 def _crystal(host: Atoms, species: str) -> Host | str:
     """The primitive crystal behind `host`, or why there is none."""
     try:
-        return host_from_structure(host.numbers, host.positions, host.cell.array, sublattice=species)
+        found = host_from_structure(host.numbers, host.positions, host.cell.array, sublattice=species)
+        slab_of(found)  # refuses a gap that is no vacuum, and a tilted cell
+        return found
     except AnalysisError as error:
-        return f"the host {host.get_chemical_formula()} is no perfect crystal: {error}"
+        return f"the host {host.get_chemical_formula()} is no perfect crystal or slab: {error}"
 
 
 def _cell_fault(frame: Frame, host: Atoms) -> str | None:

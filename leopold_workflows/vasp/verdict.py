@@ -10,14 +10,16 @@ from aiida import orm
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from leopold_model.frames import Frame, carrier_sites
+from leopold_model.frames import ONE_CARRIER, Frame, carrier_sites, resolved
 from leopold_workflows.vasp.bonds import bond_changes
 
 # sites one carrier may be spread over and still be called a small polaron: two share it at a crossing, and the
 # neighbours take a little; a delocalised carrier has as many as the sublattice
 MAX_PARTICIPATION = 3.0
 # exit status of a WorkChain that ends with a verdict, by outcome; a verified carrier is 0
-MISSES = {"delocalised": 501, "moved": 502, "not_converged": 504, "other_spin": 505, "wrong_orbital": 506}
+MISSES = {
+    "delocalised": 501, "moved": 502, "not_converged": 504, "other_spin": 505, "wrong_orbital": 506, "merged": 507,
+}  # fmt: skip
 # a carrier is in the orbital asked for if that has at least so much of the moment of the one that has most
 MIN_ORBITAL_SHARE = 0.5
 
@@ -41,6 +43,11 @@ def expose(spec) -> None:
     )
     spec.exit_code(
         502, "ERROR_POLARON_ON_OTHER_SITE", message="asked for sites {requested}, the carrier went to {sites}"
+    )
+    spec.exit_code(
+        507,
+        "ERROR_CARRIERS_MERGED",
+        message="asked for sites {requested}, two carriers went onto one site: of {sites} one has {moment:.2f} mu_B",
     )
 
 
@@ -100,13 +107,17 @@ def judge(
 ) -> Verdict:
     """Hold the moments of `frame` against the `requested` carrier sites (ascending or not).
 
-    Outcomes: `not_converged`, `delocalised`, `moved`, `wrong_orbital`, `verified`.
+    Outcomes: `not_converged`, `delocalised` (of several carriers, also when one has no site), `merged` (because two are
+    on one), `moved`, `wrong_orbital`, `verified`.
     """
     n = len(requested)
     sites = carrier_sites(frame.moments, n)
+    largest = np.sort(frame.moments)[::-1]
     spread = min(participation(frame, species, n), float(len(frame)))  # infinite where there is no moment at all
     if not frame.converged:
         outcome = "not_converged"
+    elif not resolved(largest, n):
+        outcome = "merged" if largest[0] > ONE_CARRIER else "delocalised"
     elif spread > max_participation:
         outcome = "delocalised"
     elif sites != tuple(sorted(requested)):

@@ -20,7 +20,7 @@ from leopold_workflows.settings import HopSettings, checked_by
 from leopold_workflows.vasp.doping import start_faults
 from leopold_workflows.workchains.md import MDBaseWorkChain
 
-UNSTABLE = (504, 510)  # a guard of the dynamics stopped some replicas; what they did before is data
+UNSTABLE = (504, 507, 510)  # a guard of the dynamics stopped some replicas; what they did before is data
 TOO_UNSTABLE = 510
 
 

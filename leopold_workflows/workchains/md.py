@@ -24,6 +24,9 @@ class MDBaseWorkChain(ResumingWorkChain):
         super().define(spec)
         spec.exit_code(504, "ERROR_CARRIER_LOST", message="The carrier delocalised; the track up to then is attached.")
         spec.exit_code(
+            507, "ERROR_CARRIERS_MERGED", message="Two carriers went onto one site; the track up to then is attached."
+        )
+        spec.exit_code(
             510, "ERROR_MD_UNSTABLE", message="A guard stopped the dynamics; the track up to then is attached."
         )
 
@@ -32,11 +35,11 @@ class MDBaseWorkChain(ResumingWorkChain):
         exit_codes=[
             MDCalculation.exit_codes.ERROR_MD_UNSTABLE,
             MDCalculation.exit_codes.ERROR_CARRIER_LOST,
+            MDCalculation.exit_codes.ERROR_CARRIERS_MERGED,
         ],
     )
     def keep_what_was_good(self, node):
         """A guard stopped replicas: end here, with their track."""
         self.ctx.is_finished = True
         self.results()
-        name = "ERROR_CARRIER_LOST" if node.exit_status == 504 else "ERROR_MD_UNSTABLE"
-        return ProcessHandlerReport(True, getattr(self.exit_codes, name))
+        return ProcessHandlerReport(True, self.exit_codes(node.exit_status))

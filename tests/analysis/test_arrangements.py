@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from leopold_model.analysis import AnalysisError
-from leopold_model.analysis.arrangements import carrier_arrangements, spread, symmetry_permutations
+from leopold_model.analysis.arrangements import (
+    carrier_arrangements,
+    point_charge_energies,
+    spread,
+    starting_arrangements,
+    symmetry_permutations,
+)
 from leopold_model.analysis.defects import defect_distances
 
 from .crystals import host, mgo, rutile, site_map
@@ -45,12 +51,30 @@ def test_pairs_are_as_many_as_burnside_counts():
     assert nearest[list(found[0])].tolist() == pytest.approx([2.1, 2.1])
 
 
+def test_two_electrons_of_a_vacancy_are_drawn_to_it_and_repel_each_other():
+    atoms = rutile((2, 2, 4))
+    del atoms[int(np.flatnonzero(atoms.numbers == 8)[0])]
+    sites = site_map(atoms, host(rutile(), "Ti"))
+    ranked = carrier_arrangements(sites, atoms.numbers, 2)
+    energies = point_charge_energies(sites, np.array(ranked))
+    r, apart = defect_distances(sites)[0], [sites.distance(*pair) for pair in ranked]
+    assert energies == pytest.approx([-2 / r[i] - 2 / r[j] + 1 / d for (i, j), d in zip(ranked, apart, strict=True)])
+    assert (np.diff(energies) > -1e-4).all() and max(r[list(ranked[0])]) < 2.1 < min(r[list(ranked[-1])])
+    # no site that holds no carrier, equivalent ones included, can spoil more than one start
+    orbit = symmetry_permutations(sites, atoms.numbers).min(axis=0)
+    starts = starting_arrangements(sites, atoms.numbers, 2, 6)
+    assert starts[0] == ranked[0] and all(pair in ranked for pair in starts)
+    kinds = [set(orbit[list(pair)].tolist()) for pair in starts]
+    assert all(a.isdisjoint(b) for a, b in combinations(kinds, 2))
+    assert len(set(starting_arrangements(sites, atoms.numbers, 2, 100))) == 100, "sites come again, pairs do not"
+
+
 def test_a_perfect_crystal_has_one_site_and_pairs_by_distance():
     atoms = mgo((2, 2, 2))
     sites = site_map(atoms, host(mgo(), "O"))
     assert len(carrier_arrangements(sites, atoms.numbers)) == 1
     distances = [sites.distance(*pair) for pair in carrier_arrangements(sites, atoms.numbers, 2)]
-    assert np.round(distances, 2).tolist() == [2.97, 4.2, 5.14, 5.94, 7.27]
+    assert np.round(distances, 2).tolist() == [7.27, 5.94, 5.14, 4.2, 2.97], "they repel each other"
 
 
 def test_what_cannot_be_listed_is_refused():

@@ -205,6 +205,17 @@ def test_close_pass_beside_a_resting_carrier():
     assert {h.carrier for h in table.hops} == {table.first_sites.index(1)}
 
 
+@pytest.mark.parametrize("left", [0.8, 1.6])
+def test_a_carrier_that_merged_or_was_lost_hops_nowhere(left):
+    """For 500 fs one is on the site of the other, or in the band; noise that leads what is left is no site."""
+    moments = chain_moments([[0, 0, 1], [6, 6, 6]], 12)
+    gone = slice(160, 660)
+    moments = np.insert(moments, 160, np.full((500, 12), 0.01), axis=0)
+    moments[gone, 0], moments[gone, 3] = left, 0.08
+    table = find_hops(track_from_moments(moments, n_carriers=2), distance=ring(12))
+    assert [(h.i, h.j) for h in table.hops] == [(0, 1)] and table.unresolved == 500.0
+
+
 def wandering(seed, n_carriers=3, n_sites=24, time=6000):
     """Moments (time, n_sites) of carriers that hop on a ring, each when it likes, crossings of 10 to 30 fs overlapping,
     and the hops (i, j) of each. A carrier between two sites has less moment on both together, so that the halves of one

@@ -44,11 +44,29 @@ def test_unconverged_frames_are_dropped_and_counted():
     frames[2] = replace(frames[2], converged=False, energy=float("nan"))
     kept, counts = usable(frames, "train.h5")
     assert [f.step for f in kept] == [0, 1, 3]
-    assert counts == {"frames": 4, "unconverged_dropped": 1, "flag_not_on_largest_moment": 0}
-    with pytest.raises(DataError, match=r"no usable frame \(1 given, 1 unconverged\)"):
+    assert counts == {"frames": 4, "unconverged_dropped": 1, "unresolved_dropped": 0, "flag_not_on_largest_moment": 0}
+    with pytest.raises(DataError, match=r"no usable frame \(1 given, 1 unconverged, 0 with carriers merged or lost\)"):
         usable(frames[2:3], "train.h5")
     with pytest.raises(DataError, match=r"no usable frame \(0 given"):
         usable([], "train.h5")
+
+
+def test_frames_of_merged_or_lost_carriers_are_dropped_and_counted():
+    """Two carriers, each on a site of its own, but once both on one, and once one of them nowhere."""
+
+    def with_moments(frame, *largest):
+        moments = np.full(len(frame), 0.02)
+        moments[: len(largest)] = largest
+        occupations = np.stack([0.5 + moments / 2, 0.5 - moments / 2], axis=1)
+        return replace(frame, occupations=occupations, carrier_sites=(0, 1))
+
+    shared = (0.9, 0.4, 0.35)  # between two sites the carrier is still there
+    cases = [(0.9, 0.8), shared, (1.7, 0.1), (0.9, 0.1)]
+    frames = [with_moments(f, *m) for f, m in zip(teacher_frames(4), cases, strict=True)]
+    kept, counts = usable(frames, "train.h5")
+    assert [f.step for f in kept] == [0, 1] and counts["unresolved_dropped"] == 2
+    with pytest.raises(DataError, match="0 unconverged, 2 with carriers merged or lost"):
+        usable(frames[2:], "train.h5")
 
 
 def test_a_flag_that_ignores_the_moments_is_refused():

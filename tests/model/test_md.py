@@ -1,9 +1,11 @@
 """`leopold md` end to end on small systems: charge updates, guards, lists, windows, files, restart, bad input."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import jax
+import jax.numpy as jnp
 import MDAnalysis
 import numpy as np
 import pytest
@@ -13,10 +15,12 @@ from MDAnalysis.lib.mdamath import triclinic_vectors
 
 from leopold_model import md_simulation
 from leopold_model.cli import main
-from leopold_model.config import MDConfig
+from leopold_model.config import GuardConfig, MDConfig
 from leopold_model.frames import Frame, write_frames
 from leopold_model.hop_frames import before_stop
-from leopold_model.md import MDError, check_start
+from leopold_model.md import MDError, check_fixed, check_start
+from leopold_model.md_block import Rows
+from leopold_model.md_replica import judge
 from leopold_model.md_simulation import simulate
 from leopold_model.tracks import read_track
 from tests.model import spring_crystal
@@ -256,6 +260,45 @@ def test_each_guard_stops_with_its_status(tmp_path, guards, status, word):
     assert result["replicas"][0]["steps"] == len(track.replicas[0]) < 300
 
 
+@pytest.mark.parametrize(
+    ("largest", "least", "n", "status"),
+    [
+        ((0.8, 0.8), (0.7, 0.7), 2, None),
+        ((1.7, 1.6), (0.05, 0.04), 2, "carriers_merged"),
+        ((0.8, 0.9), (0.05, 0.04), 2, "carrier_lost"),
+        ((1.7, 0.9), (0.05, 0.7), 2, None),  # back within the block
+        ((0.05, 0.04), (0.01, 0.01), 1, "carrier_lost"),
+    ],
+)
+def test_a_merger_is_told_from_a_loss(largest, least, n, status):
+    """Two steps of two of the largest moments; the guard judges that of the last of n carriers."""
+    zeros, ones = np.zeros(2), np.ones(2)
+    rows = Rows(
+        positions=np.zeros((2, 4, 3)), occupations=np.zeros((2, 4, 2)), carriers=np.zeros((2, n), int),
+        sites=np.zeros((2, 2), int), moments=np.stack([largest, least], axis=1), potential=zeros,
+        temperature=zeros, conserved=zeros, distance=3 * ones, approach=ones, spread=np.zeros((2, 3)),
+        pairs=ones.astype(int), moved=zeros,
+    )  # fmt: skip
+    verdict = judge(rows, GuardConfig(), 300.0, 10)
+    assert (verdict.status if verdict else None) == status
+
+
+def test_two_carriers_that_merge_stop_the_run_with_its_status(tmp_path):
+    """A potential that gives both moments to one of the two sites it is told, once it is compressed."""
+    frame = spring_crystal.frame(carriers=(3, 17))
+    field = spring_crystal.force_field(frame)
+
+    def merges(params, vectors, senders, receivers, mask, species, charge):
+        energy, _ = spring_crystal.potential(params, vectors, senders, receivers, mask, species, charge)
+        moments = 0.02 + 1.6 * charge * (jnp.arange(len(charge)) == 3)
+        return energy, jnp.stack([0.5 + moments / 2, 0.5 - moments / 2], axis=1)[None]
+
+    field = replace(field, potential=merges)
+    result, track = run(tmp_path, frames=[frame], field=field, guards=QUIET | {"min_moment": 0.1}, steps=60)
+    assert result["status"] == track.replicas[0].status == "carriers_merged"
+    assert "one atom has 1.62 mu_B" in result["replicas"][0]["reason"] and len(track.replicas[0]) == 0
+
+
 def test_nan_stops_one_replica_at_its_last_good_block_and_the_other_goes_on(tmp_path):
     field = spring_crystal.force_field(spring_crystal.frame())
     inner = field.potential
@@ -384,6 +427,13 @@ def test_two_carriers_keep_their_identity(tmp_path):
     swapped = (carrier[1:, 0] == carrier[:-1, 1]) & (carrier[1:, 1] == carrier[:-1, 0])
     assert not swapped.any(), "carriers exchanged names without moving"
     assert result["replicas"][0]["flips"] > 0
+
+
+def test_held_atoms_that_are_not_there_are_refused():
+    with pytest.raises(MDError, match="fixed: atom 40, but the structures have atoms 0 to 31"):
+        check_fixed((3, 40), 32)
+    with pytest.raises(MDError, match="fixed: all 32 atoms"):
+        check_fixed(tuple(range(32)), 32)
 
 
 @pytest.mark.parametrize(

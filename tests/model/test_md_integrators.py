@@ -7,7 +7,7 @@ import pytest
 
 from leopold_model.config import MDConfig
 from leopold_model.md_block import Fixed, State, candidates, make_block, usual_distances
-from leopold_model.md_integrators import KB, degrees_of_freedom, maxwell_boltzmann
+from leopold_model.md_integrators import ACCELERATION, KB, degrees_of_freedom, maxwell_boltzmann
 from leopold_model.md_simulation import make_integrator
 from tests.model import spring_crystal
 
@@ -22,13 +22,15 @@ def trajectory(ensemble, steps=400, timestep=4.0, dtype=jnp.float64, seed=0, sta
     masses = np.full(n, 39.95)
     integrator = make_integrator(config, masses)
     field = spring_crystal.force_field(frame)
+    free = ~np.isin(np.arange(n), config.fixed)
     block = make_block(
         field.potential, integrator, field.species, masses,
-        cutoff=field.cutoff, margin=0.0, length=steps, n_tracked=3, dtype=dtype,
+        cutoff=field.cutoff, margin=0.0, length=steps, n_tracked=3, dtype=dtype, free=free,
     )  # fmt: skip
     usual = usual_distances([frame], field.species, field.cutoff)
     listed = candidates(frame.positions, frame.cell, frame.pbc, field.cutoff, 2.0, field.species, usual)
-    positions, velocities = start or (frame.positions, maxwell_boltzmann(masses, target, np.random.default_rng(seed)))
+    drawn = maxwell_boltzmann(masses, target, np.random.default_rng(seed), free)
+    positions, velocities = start or (frame.positions, drawn)
     state = State(positions, velocities, np.zeros(1, np.int32), integrator.bath, np.int64(0))
     key = np.asarray(jax.random.key_data(jax.random.key(seed)))
     fixed = Fixed(frame.cell, np.float64(KB * target), key, np.float64(0))
@@ -88,7 +90,7 @@ def error_of_mean(x):
 
 def test_langevin_keeps_kinetic_and_potential_temperature():
     _, rows, masses = trajectory("langevin", steps=12000, timestep=5.0, friction=0.01)
-    dof = degrees_of_freedom(len(masses))
+    dof = degrees_of_freedom(np.ones(len(masses), bool))
     kinetic = rows.temperature[2000:]
     potential = 2 * rows.potential[2000:] / (dof * KB)  # equipartition of a harmonic crystal
     for name, x in (("kinetic", kinetic), ("potential", potential)):
@@ -108,7 +110,7 @@ def test_nose_hoover_chain_keeps_the_temperature_and_its_canonical_fluctuations(
     kinetic = rows.temperature
     assert error_of_mean(kinetic) < 0.02 * target, "the test has too little statistics"
     assert abs(kinetic.mean() - target) < 4 * error_of_mean(kinetic)
-    assert kinetic.std() == pytest.approx(target * np.sqrt(2 / degrees_of_freedom(len(masses))), rel=0.2)
+    assert kinetic.std() == pytest.approx(target * np.sqrt(2 / degrees_of_freedom(np.ones(len(masses), bool))), rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +118,30 @@ def test_nose_hoover_chain_keeps_the_temperature_and_its_canonical_fluctuations(
 )
 def test_extended_energy_is_conserved_while_the_energy_is_not(ensemble, options):
     _, rows, masses = trajectory(ensemble, steps=1500, timestep=3.0, **options)
-    kinetic = rows.temperature * degrees_of_freedom(len(masses)) * KB / 2
+    kinetic = rows.temperature * degrees_of_freedom(np.ones(len(masses), bool)) * KB / 2
     energy = rows.potential + kinetic
     assert np.ptp(energy) > 20 * np.ptp(rows.conserved), "the conserved quantity moves as the energy does"
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "options"), [("nve", {}), ("langevin", {"friction": 0.02}), ("nose-hoover", {"thermostat_time": 50.0})]
+)
+def test_held_atoms_stay_and_the_others_have_three_degrees_of_freedom_each(ensemble, options):
+    held = tuple(range(8))
+    end, rows, masses = trajectory(ensemble, steps=1500, timestep=3.0, fixed=held, **options)
+    start = spring_crystal.frame().positions
+    np.testing.assert_array_equal(end.positions[:8], start[:8])
+    assert not end.velocities[:8].any() and (np.abs(end.positions[8:] - start[8:]).max(axis=1) > 1e-4).all()
+    # the momentum that the held atoms take up is not put back
+    assert np.abs((masses[:, None] * end.velocities).sum(axis=0)).max() > 1e-3
+    free = np.arange(32) >= 8
+    assert degrees_of_freedom(free) == 72
+    kinetic = 0.5 * np.sum(masses[:, None] * end.velocities**2) / ACCELERATION
+    assert rows.temperature[-1] == pytest.approx(2 * kinetic / (72 * KB), rel=0.2)  # half a step apart
+    spread = np.ptp(rows.conserved) / np.ptp(rows.potential)
+    assert spread < 0.1, f"what is conserved moves by {spread:.2f} of what the energy does"
+    if ensemble == "langevin":
+        assert rows.temperature[500:].mean() == pytest.approx(TARGET, abs=4 * error_of_mean(rows.temperature[500:]) + 2)
 
 
 def test_langevin_noise_is_drawn_from_the_seed():

@@ -57,6 +57,17 @@ def test_what_does_not_map_is_refused_by_atom(rutile):
     assert "differ on 64 of 96 sites" in fault(other, rutile)
 
 
+def test_a_slab_needs_vacuum_and_an_upright_cell(rutile):
+    def slab(gap, tilt=0.0):
+        atoms = rutile.copy()
+        atoms.cell[2] += [tilt, 0, gap]
+        return atoms
+
+    assert fault(slab(10.0), slab(10.0)) is None
+    assert "too much for a crystal and too little for a slab" in fault(slab(5.0), slab(5.0))
+    assert "the slab is tilted" in fault(slab(10.0, tilt=1.5), slab(10.0, tilt=1.5))
+
+
 def test_charges_have_to_balance(rutile):
     doped = with_defect(rutile, {"replace": "O", "by": "F"})
     assert "has the charge +1 by its formal charges and 2 electron(s)" in fault(doped, rutile, n=2)

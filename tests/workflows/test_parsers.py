@@ -88,7 +88,9 @@ def test_numbers_that_are_not_finite_become_null(parse_job):
         (("finished", "finished"), 0),
         (("finished", "unstable"), 510),
         (("carrier_lost",), 504),
+        (("carriers_merged", "finished"), 507),
         (("carrier_lost", "unstable"), 510),
+        (("carrier_lost", "carriers_merged"), 510),
     ],
 )
 def test_dynamics_keeps_the_track_however_it_stopped(parse_job, track, replicas, status):

@@ -14,7 +14,10 @@ from leopold_model.standin.crystals import ideal_cell
 from leopold_model.vasp.template import Template
 from leopold_workflows.calculations.functions_vasp import initial_velocities
 from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.vasp.doping import arrangements as arrangements_of
+from leopold_workflows.vasp.doping import with_defect
 from leopold_workflows.vasp.verdict import judge
+from leopold_workflows.workchains.label import LabelWorkChain
 from leopold_workflows.workchains.seed import SeedWorkChain
 from leopold_workflows.workchains.seed_configurations import SeedConfigurationsWorkChain
 
@@ -102,6 +105,40 @@ def test_several_arrangements_of_a_dopant_and_its_electron_are_seeded_each(stand
     assert [(v["outcome"], v["requested"]) for v in verdicts] == [("verified", [near]), ("delocalised", [far])]
 
 
+def test_two_electrons_of_a_vacancy_are_seeded_and_labelled(standin):
+    """The vacancy brings both; each is imposed on its site, released, and found there again, in dynamics and in a label
+    of one of its frames."""
+    crystal = ideal_cell("tio2", (2, 2, 3))
+    atoms = with_defect(crystal, {"replace": "O", "by": None})
+    carrier = {"kind": "electron", "n": 2, "species": ["Ti"]}
+    pairs = arrangements_of(crystal, {"replace": "O", "by": None}, carrier, 4).get_frames()
+    start = FrameSetData.from_frames(pairs[1:2])  # the first pair moves to other sites
+    short = {"seed": SMALL["seed"] | {"relaxation_steps": 20}, "fpmd": {"steps": 2, "segment_steps": 2}}
+    builder = SeedConfigurationsWorkChain.get_builder_from_protocol(
+        standin, start, material="tio2_vo", protocol="fast", overrides=short
+    )
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    frames = outputs["frames"].get_frames()
+    wanted = pairs[1].carrier_sites
+    assert frames and all(f.carrier_sites == wanted and len(f) == len(atoms) for f in frames)
+    (verdict,) = outputs["verdicts"].values()
+    assert (verdict["outcome"], verdict["requested"]) == ("verified", list(wanted))
+    assert verdict["cell_moment"] == pytest.approx(2.0)
+    (job, *_) = (n for n in node.called_descendants if n.process_label == "LeopoldVaspCalculation")
+    assert job.inputs.parameters["nelect"] == 10 * 24 + 6 * 47, "the neutral cell without its oxygen"
+
+    label = LabelWorkChain.get_builder_from_protocol(
+        standin, outputs["frames"], frames[-1].id, material="tio2_vo", protocol="fast"
+    )
+    label.template = outputs["template"]
+    labelled, node = run_get_node(label)
+    assert node.is_finished_ok, node.exit_message
+    (found,) = labelled["frames"].get_frames()
+    assert found.carrier_sites == wanted and found.energy == pytest.approx(frames[-1].energy, abs=1e-4)
+    assert found.settings == frames[-1].settings
+
+
 def test_configurations_that_cannot_be_seeded_are_refused_at_launch(standin, mgo):
     builder = SeedWorkChain.get_builder_from_protocol(standin, material="mgo", protocol="fast", overrides=SMALL)
     inputs = {k: v for k, v in builder._inputs(prune=True).items() if k not in ("structure", "sites")}
@@ -162,6 +199,20 @@ def test_a_carrier_that_lacks_a_key_is_refused_and_not_crashed_on(standin):
         inputs["carrier"] = orm.Dict({k: v for k, v in inputs["carrier"].get_dict().items() if k != key})
         with pytest.raises(ValueError, match=re.escape(words)):
             instantiate_process(get_manager().get_runner(), SeedWorkChain, **inputs)
+
+
+def test_two_carriers_each_need_a_site_of_their_own(make_frames):
+    def outcome(**moments):
+        values = np.full(8, 0.02)
+        for site, moment in moments.items():
+            values[int(site[1:])] = moment
+        return judge(make_frames(1, moments=values)[0], [4, 5], ["O"]).outcome
+
+    assert outcome(O4=0.7, O5=0.65) == "verified"
+    assert outcome(O4=0.7, O5=0.35, O6=0.3) == "verified", "a crossing of one beside the other at rest"
+    assert outcome(O4=0.7, O6=0.65) == "moved"
+    assert outcome(O4=1.5, O5=0.1) == "merged"
+    assert outcome(O4=0.7, O5=0.1) == "delocalised", "one is lost, though the sites asked for lead"
 
 
 @pytest.mark.parametrize(
