@@ -33,7 +33,9 @@ from leopold_model.standin.engine import Engine
 from leopold_model.standin.occupations import onsite
 from leopold_model.tracks import ReplicaTrack, TrackFile, read_track, write_track
 
-SYSTEMS = {"mgo": ((2, 2, 2), "O"), "tio2": ((2, 2, 4), "Ti"), "tio2_f": ((2, 2, 4), "Ti")}
+SYSTEMS = {
+    "mgo": ((2, 2, 2), "O"), "tio2": ((2, 2, 4), "Ti"), "tio2_f": ((2, 2, 4), "Ti"), "anatase": ((3, 3, 1), "Ti"),
+}  # fmt: skip
 TRACKED = 6
 FRICTION = 0.002  # 1/fs, both sides
 EQUILIBRATION = 1000  # steps, both sides
@@ -50,10 +52,15 @@ def cell_of(system: str):
     return atoms, sublattice, next(a.index for a in atoms if a.symbol == sublattice)
 
 
+def engine_of(system: str) -> Engine:
+    """The stand-in with one carrier; crystals and parameter sets have the same names."""
+    return Engine(cell_of(system)[0].get_chemical_symbols(), parameters=system.removesuffix("_f"))
+
+
 def reference(system: str, temperature: float, seed: int, steps: int) -> ReplicaTrack:
     """One trajectory of the stand-in itself, Langevin, 1 fs."""
     atoms, _, site = cell_of(system)
-    engine = Engine(atoms.get_chemical_symbols())
+    engine = engine_of(system)
     rng = np.random.default_rng(seed)
     masses, cell, positions = atoms.get_masses(), atoms.cell.array, atoms.positions.copy()
     free = np.ones((len(atoms), 3), dtype=bool)
@@ -90,7 +97,7 @@ def _reference(arguments) -> ReplicaTrack:
 def learned(model: Path, system: str, temperatures, replicas: int, steps: int, seed: int, folder: Path) -> TrackFile:
     """The same with `leopold md`."""
     atoms, _, site = cell_of(system)
-    carrier = Engine(atoms.get_chemical_symbols()).parameters.carrier
+    carrier = engine_of(system).parameters.carrier
     start = Frame(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, carrier=carrier,
                   carrier_sites=(site,))  # fmt: skip
     write_frames(folder / "start.h5", [start])
@@ -202,7 +209,7 @@ def main() -> None:
         with ProcessPoolExecutor(arguments.processes) as pool:
             tracks = tuple(pool.map(_reference, jobs))
         atoms, _, _ = cell_of(arguments.system)
-        carrier = Engine(atoms.get_chemical_symbols()).parameters.carrier
+        carrier = engine_of(arguments.system).parameters.carrier
         truth = TrackFile(atoms.numbers, carrier, 1, tracks)
         if arguments.reference:
             write_track(arguments.reference, truth)
