@@ -103,6 +103,12 @@ def test_a_new_host_is_a_file(standin, leopold_code, tmp_path):
         assert words in result.output
 
 
+def test_a_demo_of_no_material_leaves_nothing_behind(tmp_path):
+    result = CliRunner().invoke(main, ["demo", "tio3", "--folder", str(tmp_path / "demo")])
+    assert result.exit_code == 1 and "no material tio3: did you mean 'tio2'?" in result.output
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_barrier_needs_a_model_and_a_hop(standin, leopold_code, make_model):
     def call(*options):
         arguments = ["launch", "barrier", "mgo", "--vasp", str(standin.pk), "--leopold", str(leopold_code.pk)]
