@@ -1,4 +1,4 @@
-# make demo [SYSTEM=mgo|tio2|tio2_f|tio2_vo|tio2_110] the whole loop on this machine: a first mobility, or a map of defects
+# make demo [SYSTEM=mgo|tio2|anatase|tio2_f|tio2_vo|tio2_110|FILE.yaml]   the whole loop here: a mobility, or a map
 # make test                     the test suite
 # make test-cluster             a study on PostgreSQL, RabbitMQ and SLURM of this machine (root on Debian; else skipped)
 # make lint                     style and types

@@ -38,6 +38,7 @@ SYSTEMS = {
     "tio2": ((2, 2, 4), "Ti"),
     "tio2_f": ((2, 2, 4), "Ti"),
     "tio2_vo": ((2, 2, 4), "Ti"),
+    "anatase": ((3, 3, 1), "Ti"),
 }
 TRACKED = 6
 FRICTION = 0.002  # 1/fs, both sides
@@ -65,10 +66,16 @@ def host_of(system: str):
     return host_from_structure(atoms.numbers, atoms.positions, atoms.cell.array, sublattice=sublattice)
 
 
+def engine_of(system: str) -> Engine:
+    """The stand-in; crystals and parameter sets have the same names."""
+    atoms, _, start = cell_of(system)
+    return Engine(atoms.get_chemical_symbols(), n_carriers=len(start), parameters=system.partition("_")[0])
+
+
 def reference(system: str, temperature: float, seed: int, steps: int) -> ReplicaTrack:
     """One trajectory of the stand-in itself, Langevin, 1 fs."""
     atoms, _, start = cell_of(system)
-    engine = Engine(atoms.get_chemical_symbols(), n_carriers=len(start))
+    engine = engine_of(system)
     rng = np.random.default_rng(seed)
     masses, cell, positions = atoms.get_masses(), atoms.cell.array, atoms.positions.copy()
     free = np.ones((len(atoms), 3), dtype=bool)
@@ -105,7 +112,7 @@ def _reference(arguments) -> ReplicaTrack:
 def learned(model: Path, system: str, temperatures, replicas: int, steps: int, seed: int, folder: Path) -> TrackFile:
     """The same with `leopold md`."""
     atoms, _, sites = cell_of(system)
-    carrier = Engine(atoms.get_chemical_symbols()).parameters.carrier
+    carrier = engine_of(system).parameters.carrier
     start = Frame(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, carrier=carrier,
                   carrier_sites=sites)  # fmt: skip
     write_frames(folder / "start.h5", [start])
@@ -216,7 +223,7 @@ def main() -> None:
         with ProcessPoolExecutor(arguments.processes) as pool:
             tracks = tuple(pool.map(_reference, jobs))
         atoms, _, sites = cell_of(arguments.system)
-        carrier = Engine(atoms.get_chemical_symbols()).parameters.carrier
+        carrier = engine_of(arguments.system).parameters.carrier
         truth = TrackFile(atoms.numbers, carrier, len(sites), tracks)
         if arguments.reference:
             write_track(arguments.reference, truth)

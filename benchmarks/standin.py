@@ -29,13 +29,15 @@ BOLTZMANN = 8.617333262e-5  # eV/K
 ACCELERATION = 9.648533212e-3  # Angstrom/fs^2 per (eV/Angstrom)/amu
 DWELL = 20  # fs
 
-CELLS = {"mgo": ("mgo", (2, 2, 2)), "mgo-sharp": ("mgo", (2, 2, 2)), "tio2": ("tio2", (2, 2, 3))}
+CELLS = {"mgo": ("mgo", (2, 2, 2)), "mgo-sharp": ("mgo", (2, 2, 2)), "tio2": ("tio2", (2, 2, 3)),
+         "anatase": ("anatase", (3, 3, 1))}  # fmt: skip
 # distances of the hop classes whose barriers are computed, and the prototype's (lower branch, followed) in eV
 PROTOTYPE = {
     ("mgo-sharp", (2, 2, 2)): (-0.44, {2.96: (0.172, 0.222), 4.18: (0.208, 0.246)}),
     ("mgo", (2, 2, 2)): (None, {2.96: None, 4.18: None, 5.12: None}),
     ("tio2", (2, 2, 3)): (-0.29, {2.99: (0.088, 0.088), 3.52: (0.204, 0.414), 4.50: (0.199, 0.428)}),
     ("tio2", (2, 2, 4)): (None, {2.99: None, 3.52: None, 4.50: None, 6.37: None}),
+    ("anatase", (3, 3, 1)): (None, {3.03: None, 3.77: None, 4.83: None, 5.33: None, 5.45: None}),
 }
 # the default MgO set has no prototype of its own: it is tuned to the rates of the sharp one
 PROTOTYPE_RATES = [

@@ -68,12 +68,13 @@ def learned_surface(atoms: Atoms, calculator: Any) -> Surface:
     return told
 
 
-def standin_surface(atoms: Atoms) -> Surface:
-    """The stand-in's own: the carrier is put on the site by a bias, then let go. ValueError for foreign species."""
+def standin_surface(atoms: Atoms, parameters: str | None = None) -> Surface:
+    """The stand-in's own: the carrier is put on the site by a bias, then let go. `parameters` names one of its sets,
+    which the species choose otherwise; ValueError for foreign ones."""
     from leopold_model.standin.engine import Engine
     from leopold_model.standin.occupations import moments
 
-    engine, cell = Engine(atoms.get_chemical_symbols()), atoms.cell.array
+    engine, cell = Engine(atoms.get_chemical_symbols(), parameters=parameters), atoms.cell.array
 
     def told(positions: np.ndarray, site: int) -> State:
         bias = np.where(np.arange(len(positions)) == site, BIAS, 0.0)

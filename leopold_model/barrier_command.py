@@ -25,6 +25,7 @@ from leopold_model.barrier import (
 )
 from leopold_model.checkpoint import Model, ModelError, load_model
 from leopold_model.frames import Frame, FrameError, read_frames
+from leopold_model.standin.parameters import SETS
 
 
 @click.command("barrier")
@@ -43,7 +44,11 @@ from leopold_model.frames import Frame, FrameError, read_frames
     help="Largest force at the end, eV/Angstrom.",
 )  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Most, of each search.")
-@click.option("--reference", type=click.Choice(["standin"]), help="The same straight line on another surface, beside.")
+@click.option(
+    "--reference",
+    type=click.Choice(["standin", *SETS]),
+    help="The same straight line on another surface, beside: of the stand-in, or of one of its parameter sets.",
+)
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Picture (PNG and PDF) with its CSV.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
 def command(model, structure, end, start, ends, images, fmax, steps, reference, plot, as_json):
@@ -172,7 +177,9 @@ def barrier(
     }
     if reference is not None:
         try:
-            found = linear_path(standin_surface(atoms), *ends, sites, n_images)
+            found = linear_path(
+                standin_surface(atoms, None if reference == "standin" else reference), *ends, sites, n_images
+            )
         except ValueError as error:
             raise BarrierError(f"--reference {reference}: {error}") from None
         result["reference"] = {"name": reference, **barrier_report.line(*found)}

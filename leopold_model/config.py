@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -201,15 +202,22 @@ def load(path: str | Path, kind: str | None = None, kinds: Mapping[str, type[_Se
 
 
 def _explain(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
+    key = ".".join(str(part) for part in item["loc"] if part != "[key]")
     if item["type"] != "extra_forbidden":
-        return f"{key} = {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+        message = item["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
+        return f"{key} = {item['input']!r}: {message}" if key else message
     owner: Any = schema
     for part in item["loc"][:-1]:
-        is_section = isinstance(owner, type) and issubclass(owner, BaseModel)
         # of a mapping of sections, its values
-        owner = owner.model_fields[str(part)].annotation if is_section else get_args(owner)[-1]
+        owner = owner.model_fields[str(part)].annotation if _is_section(owner) else get_args(owner)[-1]
+        if get_origin(owner) is UnionType:  # a section that may be left out
+            owner = next(filter(_is_section, get_args(owner)))
     names = list(owner.model_fields)
     near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(names)}"
     return f"unknown key {key!r}: {hint}"
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -46,7 +46,7 @@ def _outputs(process: ProcessNode) -> Outputs:
     """By name; of a study, the hops and the track are those of its production."""
     links = process.base.links.get_outgoing(link_type=(LinkType.RETURN, LinkType.CREATE)).all()
     named = {link.link_label: link.node for link in links}
-    learned = {"learned": named["catalogue"]} if "production__catalogue" in named else {}
+    learned = {"learned": named["catalogue"]} if {"production__catalogue", "catalogue"} <= set(named) else {}
     production = {
         label.removeprefix("production__"): named[label] for label in named if label.startswith("production__")
     }

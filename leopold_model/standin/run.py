@@ -31,7 +31,7 @@ def run(directory: Path, stdout: IO[str]) -> None:
     job = read_job(directory)
     failures = Failures.from_environment(job.steps)
     try:
-        engine = Engine(job.poscar.symbols, n_carriers=job.n_carriers)
+        engine = Engine(job.poscar.symbols, parameters=job.parameters.name, n_carriers=job.n_carriers)
     except ValueError as error:
         raise InputError(f"POSCAR: {error}") from None
     moving = ions(job)

@@ -124,7 +124,7 @@ def read_job(directory: Path) -> Job:
         if incar.logical(tag, False):
             raise InputError(f"INCAR: {tag} = {incar[tag]}: {remedy}")
     try:
-        parameters = choose(poscar.symbols)
+        parameters = choose(poscar.symbols, title=incar.get("SYSTEM", ""))
     except ValueError as error:
         raise InputError(f"POSCAR: {error}") from None
     nelect, n_carriers = _carriers(incar, poscar, potentials, parameters)

@@ -12,34 +12,30 @@ from rich.live import Live
 
 from leopold_workflows.cli import embedded, options
 from leopold_workflows.cli.show import PATTERNS
+from leopold_workflows.protocols import material
 
-# name of the system, its WorkChain, the material of the protocols
-SYSTEMS = {
-    "mgo": ("MgO + hole", "leopold.dynamics", "mgo"),
-    "tio2": ("rutile TiO2 + electron", "leopold.dynamics", "tio2"),
-    "tio2_f": ("F-doped rutile TiO2 + its electron", "leopold.dynamics", "tio2_f"),
-    "tio2_vo": ("rutile TiO2 with an O vacancy + its two electrons", "leopold.dynamics", "tio2_vo"),
-    "tio2_110": ("oxygen vacancies and polarons on TiO2(110)", "leopold.patterns", "tio2_110_thin"),
-}
-# beside the protocol: several arrangements of the dopant share what one crystal has of dynamics
-OVERRIDES: dict[str, dict] = {name: {"fpmd": {"steps": 1000}} for name in ("tio2_f", "tio2_vo")}
 REFRESH_SECONDS = 2.0
 
 
 @click.command()
-@click.argument("system", type=click.Choice(list(SYSTEMS)), default="mgo")
+@click.argument("system", default="mgo")
 @click.option("--protocol", type=click.Choice(["fast", "balanced", "stringent"]), default="fast", show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Daemon workers.")
 @options.overrides
 def demo(system: str, protocol: str, folder: Path, workers: int, overrides: dict | None) -> None:
-    """Run SYSTEM (mgo, tio2, tio2_f, tio2_vo or tio2_110) end to end against the VASP stand-in. Ctrl-C stops; the
-    same command goes on."""
+    """Run SYSTEM end to end against the VASP stand-in: a material (mgo, tio2, anatase, tio2_f, tio2_vo, tio2_110), or a
+    YAML file like theirs of what the stand-in knows. Ctrl-C stops; the same command goes on."""
+    try:
+        shown = material(system)["demo"]
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
     console = Console()
-    out = folder / system
+    out = folder / Path(system).stem
     out.mkdir(parents=True, exist_ok=True)
     embedded.use(folder / ".aiida", lambda text: console.print(f"[dim]{text}[/dim]"))
-    process, clock = _load_or_submit(system, protocol, overrides, out, workers, console)
+    overrides = shown["overrides"] | (overrides or {})
+    process, clock = _load_or_submit(shown["material"] or system, protocol, overrides, out, workers, console)
     if not process.is_terminated:
         try:
             _watch(process, clock, console)
@@ -72,7 +68,7 @@ class Clock:
         self.path.write_text(json.dumps(state, indent=2))
 
 
-def _load_or_submit(system: str, protocol: str, overrides: dict | None, out: Path, workers: int, console: Console):
+def _load_or_submit(system: str, protocol: str, overrides: dict, out: Path, workers: int, console: Console):
     from aiida.common.exceptions import NotExistent
     from aiida.orm import load_node
 
@@ -97,14 +93,15 @@ def _load_or_submit(system: str, protocol: str, overrides: dict | None, out: Pat
 
     started = time.time()
     vasp, leopold = embedded.codes()
-    title, workchain, material = SYSTEMS[system]
     try:
-        builder = WorkflowFactory(workchain).get_builder_from_protocol(
+        recipe = material(system)
+        workchain = WorkflowFactory("leopold.patterns" if recipe["patterns"] else "leopold.dynamics")
+        builder = workchain.get_builder_from_protocol(
             code_vasp=vasp,
             code_leopold=leopold,
-            material=material,
+            material=system,
             protocol=protocol,
-            overrides=OVERRIDES.get(system, {}) | (overrides or {}),
+            overrides=overrides,
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from None
@@ -113,7 +110,8 @@ def _load_or_submit(system: str, protocol: str, overrides: dict | None, out: Pat
     clock = Clock(path, process.uuid, protocol, time.time() - started)
     clock.save()
     console.print(
-        f"[bold]{title}[/bold], protocol {protocol}: {process.process_label}<{process.pk}> submitted to the daemon.\n"
+        f"[bold]{recipe['name']}[/bold], protocol {protocol}: {process.process_label}<{process.pk}> submitted to the "
+        "daemon.\n"
         f"[dim]look inside with: AIIDA_PATH={out.parent / '.aiida'} .venv/bin/verdi process status {process.pk}[/dim]"
     )
     return process, clock

@@ -15,15 +15,19 @@ NODES = ("configurations", "frames", "test", "starts", "template")
 
 
 def _study(context: click.Context, _option, value: str) -> str:
-    """The material; where `value` is a study file, its other keys become the defaults of the options."""
+    """The material, which may be a file; where `value` is a study file, its other keys become defaults of options."""
     if not value.endswith((".yaml", ".yml")):
         return value
     try:
         study = yaml.safe_load(Path(value).read_bytes())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{value} cannot be read as YAML: {error}") from None
+    if isinstance(study, dict) and "lattice" in study:
+        return value
     if not isinstance(study, dict) or "material" not in study:
-        raise click.ClickException(f"{value}: no `material`; a study file names it, like material: mgo")
+        raise click.ClickException(
+            f"{value}: neither a material, which has a `lattice`, nor a study, which names its `material`"
+        )
     known = ["material", *(option.name for option in context.command.params if isinstance(option, click.Option))]
     for key in study:
         if key not in known:
@@ -82,8 +86,8 @@ def launch() -> None:
 def dynamics(
     material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, step_seconds, **nodes
 ) -> None:
-    """A whole study: seed, learn, transport. STUDY is a material (mgo, tio2, tio2_f, tio2_vo), or a YAML file with
-    `material` and any of these options, dashes as underscores.
+    """A whole study: seed, learn, transport. STUDY is a material: one of those shipped (mgo, tio2, anatase, ...) or a
+    YAML file like theirs; or a YAML file with `material` and any of these options, dashes as underscores.
 
     Example: aiida-leopold launch dynamics mgo --vasp vasp@cluster --leopold leopold@gpu --potential-family PBE.54
 

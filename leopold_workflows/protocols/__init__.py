@@ -14,6 +14,9 @@ from pathlib import Path
 
 import yaml
 
+from leopold_model.config import parse
+from leopold_workflows.protocols.material import Material
+
 FOLDER = Path(__file__).parent
 # sections in which any key is allowed here (`parameters` and `retraining` are held against their schema at launch)
 OPEN = (
@@ -37,10 +40,12 @@ def protocol(name: str, level: str | None = None, overrides: dict | None = None)
 
 
 def material(name: str, overrides: dict | None = None) -> dict:
-    """The material `name` ('mgo', 'tio2', 'tio2_f', 'tio2_vo'): lattice, defect, carrier, Hubbard U, potentials,
-    temperatures, pathway cut-off."""
-    data = _read(FOLDER / "materials" / f"{name}.yaml", f"material {name}")
-    return merge(data, overrides or {}, f"overrides of material {name}")
+    """The material `name`, one of those here or a YAML file like them, whole: see `material.Material` for its keys."""
+    own = name.endswith((".yaml", ".yml"))
+    data = _read(Path(name) if own else FOLDER / "materials" / f"{name}.yaml", f"material {name}")
+    where = name if own else f"material {name}"
+    changed = merge(parse(data, Material, where).model_dump(), overrides or {}, f"overrides of material {name}")
+    return parse(changed, Material, where).model_dump()
 
 
 def merge(base: dict, changes: dict, where: str) -> dict:
@@ -60,7 +65,10 @@ def _read(path: Path, what: str) -> dict:
     if not path.is_file():
         names = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise ProtocolError(f"no {what}: {_nearest(path.stem, names)}")
-    return yaml.safe_load(path.read_text())
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"{path} is not valid YAML: {error}") from None
 
 
 def _nearest(key, names) -> str:

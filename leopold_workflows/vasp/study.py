@@ -9,7 +9,6 @@ import numpy as np
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 from ase import Atoms
-from ase.data import atomic_numbers
 
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.protocols import FOLDER, ProtocolError, material, merge, protocol
@@ -83,8 +82,9 @@ def study(
     overrides = dict(overrides or {})
     merge({p.stem: {} for p in FOLDER.glob("*.yaml")} | {"material": {}}, {k: None for k in overrides}, "overrides")
     recipe = material(material_name, overrides.pop("material", None))
-    _check_species(recipe)
     common = protocol("vasp", level, overrides.get("vasp"))
+    changes = (overrides.get("vasp") or {}).get("incar") or {}
+    incar = {**protocol("vasp", level)["incar"], **recipe["incar"], **changes}
     structure = structure or orm.StructureData(ase=supercell(recipe["lattice"]))
     if potential_family is None:
         if code.get_executable().name != STANDIN:
@@ -102,7 +102,7 @@ def study(
         "code": code,
         "potential": adapter.potentials([*own, *sorted(others)], potential_family, recipe["potentials"]),
         "kpoints": kpoints,
-        "parameters": orm.Dict(common["incar"]),
+        "parameters": orm.Dict(incar),
         "hubbard": orm.Dict({kind: u for kind, u in recipe["hubbard"].items() if kind in used}),
         "options": merge(common["options"], options or {}, "options"),
         **({"reducer": _reducer(common["reducer"], code)} if common["reducer"] else {}),
@@ -131,29 +131,6 @@ def _reducer(label: str, vasp: orm.AbstractCode) -> orm.AbstractCode:
             "aiida-leopold there too and set up its `leopold` as a code"
         )
     return code
-
-
-def _check_species(recipe: dict) -> None:
-    """Refuse a name of a species that is none; protocols leave the keys of mappings by species open."""
-    for where, names in (
-        ("hubbard", recipe["hubbard"]),
-        ("potentials", recipe["potentials"]),
-        ("carrier.formal_charges", recipe["carrier"]["formal_charges"]),
-        ("lattice.basis", recipe["lattice"]["basis"]),
-        ("substitute", [recipe["substitute"]] if recipe["substitute"] else []),
-        ("defect", [name for name in recipe["defect"].values() if name] if recipe["defect"] else []),
-    ):
-        for key in names:
-            if key not in atomic_numbers or key == "X":
-                raise ProtocolError(
-                    f"overrides of material: {where} names {key!r}, which is no chemical symbol; "
-                    "write the element as POSCAR has it, like Ti"
-                )
-    if recipe["defect"] and recipe["defect"]["replace"] not in recipe["lattice"]["basis"]:
-        raise ProtocolError(
-            f"overrides of material: defect: replace = {recipe['defect']['replace']!r} is not in the crystal: "
-            f"choose one of {', '.join(recipe['lattice']['basis'])}"
-        )
 
 
 def supercell(lattice: dict) -> Atoms:

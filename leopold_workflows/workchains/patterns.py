@@ -65,7 +65,7 @@ class PatternsWorkChain(WorkChain):
         """A builder for the lattice of `material`, or another one (`lattice`: the name of a shipped one, or a file).
         `measured` is a SinglefileData of measured positions; `overrides` has one mapping per protocol name."""
         recipe = load_material(material, (overrides or {}).get("material"))
-        if "patterns" not in recipe:
+        if not recipe["patterns"]:
             raise ProtocolError(f"material {material!r} has no section `patterns`: choose one that names a lattice")
         settings = load_protocol("patterns", protocol, (overrides or {}).get("patterns"))
         instance = load_lattice(lattice or recipe["patterns"]["lattice"])

@@ -278,6 +278,15 @@ def test_known_hops_of_the_standin(crystal, repeat, distance, verdict, barrier):
     assert path.reaction_energy == pytest.approx(0.0, abs=1e-4)
 
 
+def test_a_set_of_the_standin_by_name():
+    """The carrier of anatase is held by another kernel and transfer than the set that Ti and O alone would choose."""
+    atoms = ideal_cell("anatase", (2, 2, 1))
+    engine = Engine(atoms.get_chemical_symbols(), parameters="anatase")
+    atoms.positions, rest = localise(engine, atoms, 0)
+    assert standin_surface(atoms, "anatase")(atoms.positions, 0).energy == pytest.approx(rest.energy, abs=1e-6)
+    assert abs(standin_surface(atoms)(atoms.positions, 0).energy - rest.energy) > 0.05
+
+
 def test_the_standin_knows_its_species_only():
     with pytest.raises(ValueError, match="species 'Ar' is unknown to the stand-in"):
         standin_surface(bulk("Ar", cubic=True))

@@ -128,7 +128,8 @@ def test_extended_energy_is_conserved_while_the_energy_is_not(ensemble, options)
 )
 def test_held_atoms_stay_and_the_others_have_three_degrees_of_freedom_each(ensemble, options):
     held = tuple(range(8))
-    end, rows, masses = trajectory(ensemble, steps=1500, timestep=3.0, fixed=held, **options)
+    steps = 9000 if ensemble == "langevin" else 1500  # the mean temperature takes more of them
+    end, rows, masses = trajectory(ensemble, steps=steps, timestep=3.0, fixed=held, **options)
     start = spring_crystal.frame().positions
     np.testing.assert_array_equal(end.positions[:8], start[:8])
     assert not end.velocities[:8].any() and (np.abs(end.positions[8:] - start[8:]).max(axis=1) > 1e-4).all()
@@ -141,7 +142,9 @@ def test_held_atoms_stay_and_the_others_have_three_degrees_of_freedom_each(ensem
     spread = np.ptp(rows.conserved) / np.ptp(rows.potential)
     assert spread < 0.1, f"what is conserved moves by {spread:.2f} of what the energy does"
     if ensemble == "langevin":
-        assert rows.temperature[500:].mean() == pytest.approx(TARGET, abs=4 * error_of_mean(rows.temperature[500:]) + 2)
+        kinetic = rows.temperature[1000:]
+        assert error_of_mean(kinetic) < 0.05 * TARGET, "the test has too little statistics"
+        assert abs(kinetic.mean() - TARGET) < 4 * error_of_mean(kinetic)
 
 
 def test_langevin_noise_is_drawn_from_the_seed():

@@ -30,9 +30,11 @@ class Case:
 
 
 def host(kind: str) -> Atoms:
-    """'mgo', 'tio2' (2x2x3), 'fluorine' (one O replaced), 'vacancy' (one O removed) or 'primitive' rutile."""
+    """'mgo', 'anatase', 'tio2' (2x2x3), 'fluorine' (one O replaced), 'vacancy' (one removed) or 'primitive' rutile."""
     if kind == "mgo":
         return ideal_cell("mgo", (2, 2, 2))
+    if kind == "anatase":
+        return ideal_cell("anatase", (2, 2, 1))
     if kind == "primitive":
         return ideal_cell("tio2")
     atoms = ideal_cell("tio2", (2, 2, 3))

@@ -253,6 +253,15 @@ def test_carriers_follow_from_the_electron_count(tmp_path):
     assert carriers(doped, NELECT=None, **tags) == 1, "a fluorine on an oxygen site donates one electron"
 
 
+def test_system_names_the_parameter_set(tmp_path):
+    atoms = crystal("anatase", (2, 2, 1))
+    sets = [
+        read_job(prepare(tmp_path / str(k), atoms, {**TIO2, "SYSTEM": system})).parameters.name
+        for k, system in enumerate((None, "Anatase, one electron"))
+    ]
+    assert sets == ["tio2", "anatase"]
+
+
 def test_tags_without_effect_are_told_apart(tmp_path):
     read = job(tmp_path, ALGO="Fast", NCORE=4)
     assert {"ALGO", "NCORE", "ENCUT", "ISYM", "LDAUTYPE"} <= set(read.without_effect)

@@ -14,6 +14,7 @@ CASES = {
     "mgo sharp": ("mgo", 1, "mgo-sharp"),
     "tio2": ("tio2", 1, None),
     "tio2 two electrons": ("tio2", 2, None),
+    "anatase": ("anatase", 1, "anatase"),
     "tio2 three electrons": ("tio2", 3, None),
     "fluorine": ("fluorine", 1, None),
     "vacancy": ("vacancy", 2, None),

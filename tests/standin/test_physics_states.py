@@ -11,6 +11,7 @@ import pytest
 
 from leopold_model.standin.crystals import ideal_cell
 from leopold_model.standin.engine import Engine
+from leopold_model.standin.parameters import choose
 from tests.standin.physics_case import host, localise, polaron
 
 
@@ -146,6 +147,14 @@ def test_a_vacancy_holds_its_two_electrons_apart():
 def test_impossible_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_the_title_of_a_run_names_the_set_where_several_know_its_species():
+    titania, magnesia = ["Ti", "O"], ["Mg", "O"]
+    assert choose(titania).name == choose(titania, title="TiO2 + electron").name == "tio2"
+    assert choose(titania, title="Anatase TiO2").name == "anatase"
+    assert choose(magnesia, title="as in anatase, MgO").name == "mgo"  # a set of other species is never meant
+    assert choose(titania, "tio2", title="anatase").name == "tio2"
 
 
 def test_the_engine_starts_without_ase_and_jax():

@@ -77,7 +77,7 @@ def test_the_pair_list_does_not_matter():
         assert np.allclose(again.forces, fresh.forces, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["mgo", "tio2"])
+@pytest.mark.parametrize("name", ["mgo", "tio2", "anatase"])
 def test_the_neutral_lattice_is_extensive(name):
     """A primitive cell, much smaller than the cutoff, and supercells of it have the same energy per atom and stress."""
     answers = []

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from leopold_model.frames import Frame, write_frames
 from leopold_workflows.cli import main
+from leopold_workflows.protocols import FOLDER
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_a_dry_run_says_what_vasp_will_read_and_what_it_costs(launch):
         ({"vasp": {"incar": {"encutt": 500}}}, "ENCUTT is not an INCAR tag: did you mean ENCUT?"),
         ({"train": {"parameters": {"epoch": 3}}}, "unknown key 'epoch': did you mean 'epochs'?"),
         ({"material": {"potentials": {"O": "O_x"}}}, "no POTCAR 'O_x' for kind 'O' in family 'leopold-standin'"),
-        ({"material": {"hubbard": {"Oo": {"l": 1}}}}, "hubbard names 'Oo', which is no chemical symbol"),
+        ({"material": {"hubbard": {"Oo": {"l": 1}}}}, "material mgo: hubbard.Oo = 'Oo': no chemical symbol"),
         (["seed"], "overrides: ['seed']; give one mapping per protocol name"),
     ],
 )
@@ -72,6 +73,40 @@ def test_faults_in_the_overrides_are_named(launch, overrides, words):
     result = launch(overrides)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
     assert words in result.output
+
+
+def test_a_new_host_is_a_file(standin, leopold_code, tmp_path):
+    """Whatever a study needs of its crystal is in the YAML, wherever that lies."""
+    recipe = yaml.safe_load((FOLDER / "materials" / "anatase.yaml").read_text())
+
+    def call(change):
+        path = tmp_path / "host.yaml"
+        path.write_text(yaml.safe_dump({**recipe, **change}))
+        arguments = ["launch", "dynamics", str(path), "--vasp", str(standin.pk), "--leopold", str(leopold_code.pk)]
+        return CliRunner().invoke(main, [*arguments, "--protocol", "fast", "--dry-run"])
+
+    good = call({"incar": {"system": "my anatase", "encut": 350}})
+    assert good.exit_code == 0, good.output
+    assert "SYSTEM    = my anatase" in good.output and "ENCUT     = 350" in good.output
+    assert "NELECT    = 793.0" in good.output  # 36 x (10 + 2 x 6), and one more
+    for change, words in (
+        ({"carier": {}}, "unknown key 'carier': did you mean 'carrier'?"),
+        ({"temperatures": [0]}, "temperatures.0 = 0: input should be greater than 0"),
+        ({"hubbard": {"Ti": {"l": 2}}}, "hubbard.Ti.u = {'l': 2}: field required"),
+        ({"carrier": recipe["carrier"] | {"species": ["Zr"]}}, "carrier.species: Zr is not in the crystal"),
+        ({"carrier": recipe["carrier"] | {"formal_charges": {"Ti": 3, "O": -2}}}, "has a charge of -4"),
+        ({"carrier": recipe["carrier"] | {"formal_charges": {"Ti": 4}}}, "formal_charges: none for O"),
+        ({"incar": {"encutt": 350}}, "ENCUTT is not an INCAR tag"),
+    ):
+        result = call(change)
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit), (change, result.output)
+        assert words in result.output
+
+
+def test_a_demo_of_no_material_leaves_nothing_behind(tmp_path):
+    result = CliRunner().invoke(main, ["demo", "tio3", "--folder", str(tmp_path / "demo")])
+    assert result.exit_code == 1 and "no material tio3: did you mean 'tio2'?" in result.output
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_barrier_needs_a_model_and_a_hop(standin, leopold_code, make_model):

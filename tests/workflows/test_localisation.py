@@ -126,7 +126,7 @@ def test_bad_choices_are_refused_with_a_remedy(standin):
     assert "distortion = 0.6: give 0 to 0.3 of the bond" in message({"distortion": 0.6})
     assert "rattle = -1: give 0 to 0.3 Angstrom" in message({"rattle": -1.0})
     assert "substitute is missing" in message(substitution, {"substitute": None})
-    assert "substitute names 'Vv', which is no chemical symbol" in message(substitution, {"substitute": "Vv"})
+    assert "substitute = 'Vv': no chemical symbol" in message(substitution, {"substitute": "Vv"})
     assert "substitute = 'O': the structure has that already" in message(substitution, {"substitute": "O"})
     assert "no POTCAR 'Nb' for kind 'Nb'" in message(substitution, {"substitute": "Nb"})
     assert "no entry for the substitute 'F'" in message(substitution, {"substitute": "F"})

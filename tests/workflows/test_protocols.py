@@ -33,6 +33,7 @@ def test_overrides_are_merged_and_unknown_keys_refused():
         protocol("seed", "balancd")
     with pytest.raises(ProtocolError, match=r"tio: did you mean 'tio2'"):
         material("tio")
+    assert material("tio2", {"incar": {"system": "rutile"}, "rows": None})["incar"] == {"system": "rutile"}
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (FOLDER / "materials").glob("*.yaml")))
@@ -53,7 +54,7 @@ def test_materials_are_whole(name):
 def test_the_crystals_are_those_of_the_standin():
     from leopold_model.standin.crystals import ideal_cell
 
-    for name in ("mgo", "tio2"):
+    for name in ("mgo", "tio2", "anatase"):
         lattice = material(name)["lattice"]
         ours, theirs = supercell(lattice), ideal_cell(name, lattice["repeat"])
         assert ours.get_chemical_symbols() == theirs.get_chemical_symbols()
@@ -61,6 +62,17 @@ def test_the_crystals_are_those_of_the_standin():
         first = np.sort(ours.get_all_distances(mic=True), axis=1)
         second = np.sort(theirs.get_all_distances(mic=True), axis=1)
         np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_a_material_has_a_say_in_the_incar_between_protocol_and_overrides(standin):
+    """Its tags are laid over those of the protocol, and those of a study over both."""
+
+    def tags(**overrides):
+        recipe = {"incar": {"encut": 450, "system": "a crystal"}}
+        return study(standin, material_name="mgo", overrides={"material": recipe, **overrides}).vasp["parameters"]
+
+    assert tags().get_dict() == {"encut": 450, "prec": "Normal", "system": "a crystal"}
+    assert tags(vasp={"incar": {"encut": 520}})["encut"] == 520
 
 
 def test_vasp_itself_needs_a_family(aiida_code_installed, aiida_localhost):
