@@ -92,9 +92,10 @@ def main() -> None:
             f"{row['population_reference']:.3f} and {row['population_learned']:.3f}"
         )
     for row in result["mobility"]:
+        ratio = f"{row['along_c'] / row['across_c']:.1f}" if row["across_c"] else "without bound"
         print(
             f"{row['temperature']:6.0f} mobility, {row['who']:10} {row['value']:.3e} ({row['low']:.3e} to "
-            f"{row['high']:.3e}) cm^2/(V s), along c over across {row['along_c'] / max(row['across_c'], 1e-12):.1f}, "
+            f"{row['high']:.3e}) cm^2/(V s), along c over across {ratio}, "
             f"{row['n_hops']} hops"
         )
     if arguments.json:
