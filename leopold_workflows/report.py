@@ -9,7 +9,7 @@ from aiida.orm import WorkflowNode
 from rich.console import Console
 from rich.markdown import Markdown
 
-from leopold_workflows import figures, provenance
+from leopold_workflows import figures, provenance, report_sites
 
 
 def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
@@ -108,7 +108,9 @@ def markdown(data: dict, transport: dict, figures: dict[str, str]) -> str:
         "",
         *_remarks(transport),
     ]
-    lines += _around_defects(data["around_defects"])
+    lines += report_sites.around_defects(data["around_defects"])
+    lines += report_sites.layers(transport.get("layers", []))
+    lines += report_sites.carrier_pairs(transport.get("carrier_pairs", []))
     if figures:
         lines += ["", "## Figures", ""]
         lines += [f"![{caption}]({name})\n\n{caption}.\n" for caption, name in figures.items()]
@@ -142,29 +144,6 @@ def _remarks(found: dict) -> list[str]:
 
 def _interval(estimate: dict) -> str:
     return f"{estimate['value']:.3g} ({estimate['low']:.3g} to {estimate['high']:.3g})"
-
-
-def _around_defects(found: list[dict]) -> list[str]:
-    """A table of the shells, where there are defects."""
-    if not found:
-        return []
-    lines = ["", "## Around the defects", "", "Binding: of a site of the shell against one far from every defect.", ""]
-    lines += [
-        "| T, K | shell | sites | carrier time | if random | binding, meV | stay, ps |",
-        "|---:|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in found:
-        shells = row["shells"]
-        stays = dict(zip(shells["residence"]["shell"], shells["residence"]["time_ps"], strict=True))
-        for k, name in enumerate(shells["shell"]):
-            energy, error, stay = shells["binding_eV"][k], shells["binding_error_eV"][k], stays.get(name)
-            spread = "" if error is None else f" ± {1000 * error:.0f}"
-            bound = "" if energy is None else f"{1000 * energy:.0f}{spread}"
-            lines.append(
-                f"| {row['temperature_K']:.0f} | {name} | {shells['sites'][k]:g} | {shells['population'][k]:.1%} "
-                f"| {shells['random'][k]:.1%} | {bound} | {'' if stay is None else f'{stay:.2f}'} |"
-            )
-    return lines
 
 
 def _transport(process: WorkflowNode) -> dict:
