@@ -9,7 +9,7 @@ from aiida.orm import WorkflowNode
 from rich.console import Console
 from rich.markdown import Markdown
 
-from leopold_workflows import figures, provenance
+from leopold_workflows import figures, provenance, report_html
 from leopold_workflows.pattern_figures import NAMES
 from leopold_workflows.report import criterion_row, number, state_words
 
@@ -49,7 +49,9 @@ def write_report(process: WorkflowNode, folder: Path, console: Console, wall_tim
     found = figures.draw(process, folder)
     provenance.draw(process, folder / "provenance.png")
     found["Provenance, steps of one kind drawn as one box"] = "provenance.png"
-    (folder / "report.md").write_text(markdown(data, process.process_label, found))
+    text = markdown(data, process.process_label, found)
+    (folder / "report.md").write_text(text)
+    report_html.write(folder / "report.html", process, text)
     console.print(Markdown(markdown(data, process.process_label, {})))
     console.print(f"[bold]report, figures and summary.json in {folder}[/bold]")
 

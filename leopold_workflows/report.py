@@ -1,4 +1,5 @@
-"""The report of a finished study: `summary.json`, `report.md` and figures, all read from the provenance graph."""
+"""The report of a finished study: `summary.json`, `report.md`, figures and `report.html` with all of them, read from
+the provenance graph."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from aiida.orm import WorkflowNode
 from rich.console import Console
 from rich.markdown import Markdown
 
-from leopold_workflows import figures, provenance, report_sites
+from leopold_workflows import figures, provenance, report_html, report_sites
 
 
 def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
@@ -42,7 +43,8 @@ def state_words(process: WorkflowNode) -> str:
 
 
 def write_report(process: WorkflowNode, folder: Path, console: Console, wall_time_s: float | None = None) -> None:
-    """Write summary, figures and report of `process` into `folder` and print the report."""
+    """Write summary, figures and report (Markdown, and one HTML file with all in it) of `process` into `folder`, and
+    print the report."""
     data = summary(process, wall_time_s)
     (folder / "summary.json").write_text(json.dumps(data, indent=1))
     if "model" in process.outputs:
@@ -52,6 +54,7 @@ def write_report(process: WorkflowNode, folder: Path, console: Console, wall_tim
     found["Provenance, steps of one kind drawn as one box"] = "provenance.png"
     text = markdown(data, _transport(process), found)
     (folder / "report.md").write_text(text)
+    report_html.write(folder / "report.html", process, text)
     console.print(Markdown(markdown(data, _transport(process), {})))
     console.print(f"[bold]report, figures and summary.json in {folder}[/bold]")
 

@@ -55,7 +55,7 @@ def status(pk: int) -> None:
 @click.argument("pk", type=int)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("report"), show_default=True)
 def report(pk: int, folder: Path) -> None:
-    """Write the report of study PK: report.md, summary.json, figures."""
+    """Write the report of study PK: report.html (one file with all in it), report.md, summary.json, figures."""
     from leopold_workflows import pattern_report
     from leopold_workflows import report as dynamics_report
 

@@ -84,4 +84,4 @@ def test_interrupted_and_started_again_it_ends_with_a_report(folder):
     assert {"name", "hops", "verified_labels"} <= set(summary["pathways"][0])
     assert summary["wall_time_s"] > 0 and summary["pk"] > 0
     made = {path.name for path in (folder / "demo" / "mgo").iterdir()}
-    assert {"report.md", "provenance.png", "learning_curve.png", "pathways.csv", "model.leopold"} <= made
+    assert {"report.md", "report.html", "provenance.png", "learning_curve.png", "pathways.csv", "model.leopold"} <= made

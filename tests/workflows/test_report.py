@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from aiida.common.links import LinkType
 from plumpy import ProcessState
 from rich.console import Console
 
+from leopold_model import __version__
 from leopold_model.evaluate import Prediction, errors
 from leopold_workflows.calculations.functions_hops import catalogue_of, record_labels, select_hop_frames
 from leopold_workflows.calculations.functions_learn import (
@@ -24,6 +26,7 @@ from leopold_workflows.calculations.functions_transport import transport_of
 from leopold_workflows.calculations.functions_vasp import gather_outcomes, judge_label
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.report import markdown, summary, write_report
+from leopold_workflows.report_html import write
 from tests.unrendered import unrendered  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -189,3 +192,46 @@ def test_production_without_a_hop_is_reported(make_track, host, sites, tmp_path)
     assert data["mobility"][0]["value"] == 0.0 < data["mobility"][0]["high"] and data["mobility"][0]["n_hops"] == 0
     assert data["pathways"] == [] and len(data["unseen_pathways"]) == len(catalogue.pathways)
     assert "| 600 | 0.00e+00 (" in text and "needs hops at two temperatures" in text
+
+
+class Page(HTMLParser):
+    """What a page refers to, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.refers, self.tags, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.refers += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_holds_all_it_needs(learned, make_model, tmp_path):
+    """Opened from anywhere, without a network: figures inside, settings, nodes, versions; no markup from the data."""
+    process = study(603, "<script>alert(1)</script>", model=make_model().store(), **learned)
+    _, text = written(process, tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    assert len(page.refers) == text.count("![") > 2
+    assert all(link.startswith("data:image/") for link in page.refers)
+    assert "script" not in page.tags and "<script>alert(1)</script>" in "".join(page.words)
+    words = " ".join(page.words)
+    for expected in ("Settings", "Provenance", "Codes and versions", "Why learning stopped", __version__, process.uuid):
+        assert expected in words
+    for node in learned.values():
+        assert node.uuid in words, "every output is named"
+
+
+def test_settings_of_the_page_are_the_inputs(tmp_path, learned):
+    process = orm.WorkChainNode()
+    process.set_process_label("LearnWorkChain")
+    process.base.links.add_incoming(orm.Dict({"max_rounds": 7}).store(), LinkType.INPUT_WORK, "learn__settings")
+    process.base.links.add_incoming(orm.Int(11).store(), LinkType.INPUT_WORK, "seed")
+    process.store()
+    write(tmp_path / "report.html", process, "# A report")
+    words = Page((tmp_path / "report.html").read_text()).words
+    assert "max_rounds: 7\n" in words and {"seed", "11"} <= set(words)
+    assert any(word.startswith("learn.settings (Dict") for word in words)
