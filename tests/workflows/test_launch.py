@@ -132,7 +132,7 @@ def test_patterns_are_launched_for_a_lattice(standin, leopold_code, tmp_path):
 
     good = call("--protocol", "fast")
     assert good.exit_code == 0, good.output
-    assert "max_labels: 48" in good.output and "supercell: 4x2" in good.output
+    assert "max_labels: 144" in good.output and "supercell: 4x2" in good.output
     (tmp_path / "measured.csv").write_text("position\n3\n")
     for result, words in (
         (call(material="mgo"), "has no section `patterns`"),
