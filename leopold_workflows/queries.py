@@ -6,6 +6,7 @@ unless frames themselves are asked for.
 
 from __future__ import annotations
 
+from aiida.common.links import LinkType
 from aiida.orm import CalcFunctionNode, CalcJobNode, Dict, Node, ProcessNode, QueryBuilder, WorkflowNode
 
 from leopold_model.frames import Frame
@@ -13,6 +14,8 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 
 _VASP, _TRAIN = "LeopoldVaspCalculation", "TrainCalculation"
+DATA_LINKS = (LinkType.INPUT_CALC.value, LinkType.CREATE.value)
+MOST_VALUES = 5000  # in one condition of a query
 
 
 def vasp_runs(node: Node) -> list[CalcJobNode]:
@@ -92,14 +95,25 @@ def functions_between(node: Node) -> list[CalcFunctionNode]:
 
 
 def _ancestors(node: Node, kind: type[ProcessNode], label: str | None = None) -> list:
-    """Processes upstream of `node` along data provenance (inputs and what created them)."""
-    query = QueryBuilder()
-    query.append(Node, filters={"id": node.pk}, tag="node")
-    filters = {"attributes.process_label": label} if label else {}
-    query.append(kind, with_descendants="node", filters=filters, project="*", tag="process")
+    """Processes upstream of `node` along data provenance (inputs and what created them).
+
+    Node by node, each once: AiiDA's own `with_descendants` follows every path, and data that part and are merged again,
+    round after round, make more paths than can be followed.
+    """
+    seen: set[int] = set()
+    level = {node.pk}
+    while level:
+        query = QueryBuilder().append(Node, filters={"id": {"in": list(level)}}, tag="node")
+        query.append(Node, with_outgoing="node", edge_filters={"type": {"in": DATA_LINKS}}, project="id")
+        level = set(query.all(flat=True)) - seen
+        seen |= level
+    found: list = []
+    every = sorted(seen)
+    for k in range(0, len(every), MOST_VALUES):
+        filters = {"id": {"in": every[k : k + MOST_VALUES]}} | ({"attributes.process_label": label} if label else {})
+        found += QueryBuilder().append(kind, filters=filters, project="*").all(flat=True)
     # not by id, which an import into another profile gives anew
-    query.order_by({"process": {"ctime": "asc"}}).distinct()
-    return query.all(flat=True)
+    return sorted(found, key=lambda process: process.ctime)
 
 
 def _one_output(study: WorkflowNode, name: str) -> Dict:
