@@ -97,7 +97,7 @@ class Material(_Section):
         basis, charges = self.lattice.basis, self.carrier.formal_charges
         for name in self.carrier.species:
             if name not in basis:
-                raise ValueError(f"carrier.species: {name} is not in the crystal: choose of {', '.join(basis)}")
+                raise ValueError(f"carrier.species: {name} is not in the crystal: choose from {', '.join(basis)}")
         for name in basis:
             if name not in charges:
                 raise ValueError(f"carrier.formal_charges: none for {name}; electrons are counted from them")

@@ -184,7 +184,7 @@ def test_bad_inputs_are_refused_at_launch(standin):
     assert "no POTCAR for kind 'O'" in message({}, without="O")
     assert "localisation = 'magic': choose omc, distortion" in message({"seed": {"localisation": "magic"}})
     assert "relaxation_incar: NSWW is not an INCAR tag: did you mean NSW?" in message({"seed": {"incar": {"nsww": 9}}})
-    assert "hubbard: unknown key 'uu' of O: did you mean 'u'?" in message(
+    assert "material mgo: unknown key 'hubbard.O.uu': did you mean 'u'?" in message(
         {"material": {"hubbard": {"O": {"l": 1, "uu": 3}}}}
     )
     assert "orbital = 9" in message({"material": {"carrier": {"orbital": 9}}})
