@@ -39,7 +39,9 @@ def trajectory(cluster):
 
 
 def calculations(node):
-    return [n for n in node.called if n.process_label == "LeopoldVaspCalculation"]
+    """The VASP jobs of `node`, the first one first; `called` has no order."""
+    found = [n for n in node.called if n.process_label == "LeopoldVaspCalculation"]
+    return sorted(found, key=lambda n: n.ctime)
 
 
 def test_dynamics_through_ssh_leaves_outcar_there(trajectory, wait):
