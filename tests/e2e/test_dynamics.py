@@ -20,6 +20,7 @@ from aiida.tools.archive import create_archive
 
 from leopold_model.tracks import read_track
 from leopold_workflows import queries
+from tests.called import called
 from tests.e2e.answers import answers
 from tests.e2e.tiny import TINY
 
@@ -84,7 +85,7 @@ def test_labels_are_of_the_structures_that_were_asked(study):
 def test_production_was_prolonged_and_tells_what_it_lacks(study):
     (production,) = (n for n in study.called if n.process_label == "TransportWorkChain")
     assert production.exit_status == 602 and "10000 wanted" in production.exit_message
-    first, second = (n for n in production.called if n.process_label == "ExploreWorkChain")
+    first, second = called(production, "ExploreWorkChain")
     assert second.inputs.dynamics.md.restart_folder.uuid == first.outputs.remote_folder.uuid
     whole, begun = (read(n.outputs.track) for n in (second, first))
     for replica, before in zip(whole.replicas, begun.replicas, strict=True):
@@ -111,7 +112,8 @@ def test_catalogue_and_criteria_agree(study):
 def test_provenance_reaches_from_the_mobility_to_every_vasp_run(study):
     runs = {run.pk for run in queries.vasp_runs(study.outputs.transport)}
     all_runs = {n.pk for n in study.called_descendants if n.process_label == "LeopoldVaspCalculation"}
-    seed = {n.pk for n in study.called[0].called_descendants if n.process_label == "LeopoldVaspCalculation"}
+    (seeding,) = called(study, "SeedWorkChain")
+    seed = {n.pk for n in seeding.called_descendants if n.process_label == "LeopoldVaspCalculation"}
     labels = all_runs - seed
     # those of labels only as far as a model was trained on them
     assert seed <= runs <= all_runs and runs & labels

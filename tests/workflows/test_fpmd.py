@@ -12,6 +12,7 @@ from leopold_workflows.calculations.functions_localisation import distort_around
 from leopold_workflows.calculations.functions_vasp import initial_velocities
 from leopold_workflows.vasp.verdict import participation, shortest
 from leopold_workflows.workchains.fpmd import FPMDWorkChain
+from tests.called import called
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_segments_follow_the_uncut_path(chain, tmp_path):
     marker = tmp_path / "marker"
     prepend = f"export LEOPOLD_STANDIN_FAIL=kill@4 LEOPOLD_STANDIN_FAIL_ONCE={marker}"
     cut, node = chain(8, 6, prepend)
-    jobs = [n for n in node.called if n.process_label == "LeopoldVaspCalculation"]
+    jobs = called(node, "LeopoldVaspCalculation")
     assert [j.exit_status for j in jobs] == [410, 0]
     assert [j.inputs.parameters["nsw"] for j in jobs] == [6, 5]
     assert "restart_folder" not in jobs[1].inputs, "a killed run leaves no WAVECAR of its last step"

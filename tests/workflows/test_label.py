@@ -17,6 +17,7 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.verdict import shortest
 from leopold_workflows.workchains.label import LabelWorkChain
 from leopold_workflows.workchains.label_frames import LabelFramesWorkChain
+from tests.called import called
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_a_frame_is_verified_on_the_site_it_asked_for(standin, hop_frames, templ
     assert (frame.source, frame.run, frame.pathway) == ("label", asked.run, asked.pathway)
     assert np.abs(shortest(frame.positions - asked.positions, frame.cell)).max() < 1e-5
 
-    constrained, released = (n for n in node.called if n.process_label == "LeopoldVaspCalculation")
+    constrained, released = called(node, "LeopoldVaspCalculation")
     assert ("harvested" in constrained.inputs.occmatrix.description) == harvested
     (shell,) = released.outputs.occupations["shells"]
     assert (shell["site"], shell["l"]) == (45, 1) and "occupations" not in constrained.outputs
@@ -291,7 +292,7 @@ def test_a_short_relaxation_gives_a_label_for_every_verified_step(standin, hop_f
     outputs, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
     frames = outputs["frames"].get_frames()
-    constrained, released = (n for n in node.called if n.process_label == "LeopoldVaspCalculation")
+    constrained, released = called(node, "LeopoldVaspCalculation")
     assert (constrained.inputs.parameters["nsw"], released.inputs.parameters["nsw"]) == (0, 3)
     assert len(frames) == 3 and frames[2].energy < frames[0].energy
     assert np.abs(shortest(frames[0].positions - hop_frames[1].positions, frames[0].cell)).max() < 1e-5

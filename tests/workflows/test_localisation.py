@@ -18,6 +18,7 @@ from leopold_workflows.vasp.bonds import neighbours
 from leopold_workflows.vasp.study import study
 from leopold_workflows.vasp.verdict import judge_released
 from leopold_workflows.workchains.seed import SeedWorkChain
+from tests.called import called
 
 SITE = {"mgo": 40, "tio2": 5}
 
@@ -67,7 +68,7 @@ def test_a_strategy_puts_the_carrier_on_its_site(localise, material, strategy):
     before = np.mean(bonds["host"])
     assert bonds["mean_change"] == pytest.approx(np.mean(bonds["now"]) / before - 1, abs=0.01)
 
-    jobs = [n for n in node.called if n.process_label == "LeopoldVaspCalculation"]
+    jobs = called(node, "LeopoldVaspCalculation")
     released = jobs[-1].inputs
     moments = read_magmom(released.parameters["magmom"])
     if strategy == "distortion":
