@@ -13,8 +13,6 @@ CARRIERS = {"carrier_lost": "ERROR_CARRIER_LOST", "carriers_merged": "ERROR_CARR
 class MDParser(ResultParser):
     def parse_result(self, result):
         status = result.get("status")
-        if status == "out_of_walltime":
-            return self.exit_codes.ERROR_OUT_OF_WALLTIME
         failure = self._file_output("track", TRACK, TrackData)
         if failure:
             return failure

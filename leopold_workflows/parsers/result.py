@@ -24,10 +24,12 @@ class ResultParser(Parser):
         except ValueError as error:
             return self.exit_codes.ERROR_RESULT_UNREADABLE.format(name=RESULT, reason=str(error))
         self.out("results", orm.Dict(without_nan(result)))
+        if result.get("status") == "out_of_walltime":  # there is a checkpoint and nothing else
+            return self.exit_codes.ERROR_OUT_OF_WALLTIME
         return self.parse_result(result)
 
     def parse_result(self, result: dict) -> ExitCode | None:
-        """Nodes and exit code of a readable `result`."""
+        """Nodes and exit code of a readable `result` of a job that came to its end."""
         raise NotImplementedError
 
     def _content(self, name: str) -> str | None:

@@ -10,8 +10,6 @@ from leopold_workflows.parsers.result import ResultParser, first_nan
 class TrainParser(ResultParser):
     def parse_result(self, result):
         status = result.get("status")
-        if status == "out_of_walltime":
-            return self.exit_codes.ERROR_OUT_OF_WALLTIME
         if status == "diverged":
             return self.exit_codes.ERROR_TRAINING_DIVERGED.format(reason="the loss is not finite")
         if status != "finished":
