@@ -16,7 +16,7 @@ import numpy as np
 from leopold_model.analysis.catalogue import Catalogue, ReplicaHops
 from leopold_model.analysis.defects import SHELLS, defect_distances, defect_shells
 from leopold_model.analysis.doped_walk import doped_replicas, stays
-from leopold_model.analysis.populations import DIGITS, leaving_rates
+from leopold_model.analysis.populations import DIGITS, leaving_rates, standard_error
 from leopold_model.analysis.rates import PER_PS, Rate, garwood
 from leopold_model.analysis.sites import Host, SiteMap
 
@@ -36,7 +36,7 @@ class Groups:
 
     def to_dict(self) -> dict:
         """JSON-ready; `error` is the standard error over replicas, None for a single one."""
-        population, error = self.share.mean(axis=0), _standard_error(self.share)
+        population, error = self.share.mean(axis=0), standard_error(self.share)
         return {
             "sites": self.sites.tolist(),
             "population": population.tolist(),
@@ -155,11 +155,6 @@ def _residence(replicas) -> dict:
         "low_ps": [1 / (r.high * PER_PS) for r in rates.values()],
         "high_ps": [1 / (r.low * PER_PS) if r.count else None for r in rates.values()],
     }
-
-
-def _standard_error(values: np.ndarray) -> np.ndarray:
-    n = len(values)
-    return values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[1:], np.nan)
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

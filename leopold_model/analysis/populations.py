@@ -62,7 +62,7 @@ def pair_correlation(occupancies: np.ndarray, distances: np.ndarray, allowed: np
     pairs = at[:, allowed].sum(axis=1)
     share = occupancies[:, allowed] / occupancies[:, allowed].sum(axis=1, keepdims=True)
     found = share @ at[:, allowed].T
-    return Shells(levels, pairs, pairs / len(allowed), found.mean(axis=0), _standard_error(found))
+    return Shells(levels, pairs, pairs / len(allowed), found.mean(axis=0), standard_error(found))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def layer_populations(occupancies: np.ndarray, sites: SiteMap, axis: int) -> Lay
     height, layer = layers_of(sites, axis)
     member = layer == np.arange(len(height))[:, None]
     found = share @ member.T
-    return Layers(height, member.sum(axis=1), found.mean(axis=0), _standard_error(found))
+    return Layers(height, member.sum(axis=1), found.mean(axis=0), standard_error(found))
 
 
 def leaving_rates(tables: Iterable[HopTable], group: Sequence[int]) -> dict[int, Rate]:
@@ -135,7 +135,7 @@ def leaving_rates(tables: Iterable[HopTable], group: Sequence[int]) -> dict[int,
     return {name: garwood(exits.get(name, 0), spent) for name, spent in sorted(time.items()) if spent > 0}
 
 
-def _standard_error(values: np.ndarray) -> np.ndarray:
-    """Of the mean over the first axis."""
+def standard_error(values: np.ndarray) -> np.ndarray:
+    """Of the mean over the first axis; nan where there is one value only."""
     n = len(values)
     return values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[1:], np.nan)

@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.units import kB
 
+from leopold_model.analysis.populations import standard_error
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.network import PatternModel
 from leopold_model.patterns.sampling import Sampler
@@ -98,9 +99,9 @@ def residence(
         labels=tuple(labels[k] for k in order),
         sites=np.bincount(kind_of_site[kind_of_site >= 0], minlength=len(labels))[order],
         dynamics=found[:, 1:].mean(axis=0)[order],
-        dynamics_errors=_standard_error(found[:, 1:])[order],
+        dynamics_errors=standard_error(found[:, 1:])[order],
         lattice=lattice.mean(axis=0)[order],
-        lattice_errors=_standard_error(lattice)[order],
+        lattice_errors=standard_error(lattice)[order],
         elsewhere=float(found[:, 0].mean()),
         replicas=len(replicas),
     )
@@ -160,8 +161,3 @@ def _weights(model, supercell, defects, n_carriers, kelvin, chains, moves, seed)
         samples = chain.sample(kelvin, SAMPLES, every=max(1, moves // SAMPLES))
         found.append((samples == code).mean(axis=0) / n_carriers)
     return np.array(found)
-
-
-def _standard_error(values: np.ndarray) -> np.ndarray:
-    """Over the first axis; nan for one value."""
-    return values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full(values.shape[1], np.nan)

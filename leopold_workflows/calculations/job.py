@@ -62,14 +62,16 @@ class LeopoldCalculation(CalcJob):
         return calcinfo
 
 
-class ConfiguredCalculation(LeopoldCalculation):
-    """Base of the jobs whose `parameters` are keys of a schema."""
+class ResumableCalculation(LeopoldCalculation):
+    """Base of the long jobs: their `parameters` are keys of a schema, and out of walltime they leave a checkpoint."""
 
     SCHEMA: type | None = None
     # keys of the schema that the ports decide, not the user
     MANAGED: tuple[str, ...] = ()
     # some of the others, to begin with
     KEYS = ""
+    # files of the checkpoint
+    CHECKPOINT: tuple[str, ...] = ()
 
     @classmethod
     def define(cls, spec):
@@ -79,6 +81,18 @@ class ConfiguredCalculation(LeopoldCalculation):
             valid_type=orm.Dict,
             validator=cls.check_parameters,
             help=f"Keys of the `{cls.VERB}` schema: {cls.KEYS} ...",
+        )
+        spec.input(
+            "restart_folder",
+            valid_type=orm.RemoteData,
+            required=False,
+            help="Remote folder of a job that left a checkpoint: continued from there.",
+        )
+        spec.exit_code(
+            OUT_OF_WALLTIME,
+            "ERROR_OUT_OF_WALLTIME",
+            message="The walltime ran out; a checkpoint lies in the remote folder.",
+            invalidates_cache=True,
         )
 
     @classmethod
@@ -95,28 +109,6 @@ class ConfiguredCalculation(LeopoldCalculation):
         except ConfigError as error:
             return str(error)
         return None
-
-
-class ResumableCalculation(ConfiguredCalculation):
-    """Base of the jobs that leave a checkpoint where their walltime runs out; a subclass names the files of it."""
-
-    CHECKPOINT: tuple[str, ...] = ()
-
-    @classmethod
-    def define(cls, spec):
-        super().define(spec)
-        spec.input(
-            "restart_folder",
-            valid_type=orm.RemoteData,
-            required=False,
-            help="Remote folder of a job that left a checkpoint: continued from there.",
-        )
-        spec.exit_code(
-            OUT_OF_WALLTIME,
-            "ERROR_OUT_OF_WALLTIME",
-            message="The walltime ran out; a checkpoint lies in the remote folder.",
-            invalidates_cache=True,
-        )
 
     @property
     def _seconds(self) -> float | None:

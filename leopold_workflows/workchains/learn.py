@@ -148,7 +148,7 @@ class LearnWorkChain(WorkChain):
 
     @classmethod
     def get_builder_from_protocol(
-        cls, code_vasp, code_leopold, frames, *, material="mgo", protocol=None, overrides=None, potential_family=None,
+        cls, code_vasp, code_leopold, frames, *, material, protocol=None, overrides=None, potential_family=None,
         options=None,
     ):  # fmt: skip
         """A builder that learns from `frames`. `overrides` has one mapping per protocol name ('learn',
