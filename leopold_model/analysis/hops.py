@@ -187,7 +187,8 @@ def find_hops(
         first.append(int(counted[0].site if counted else lane[0]))
         last.append(int(counted[-1].site if counted else lane[-1]))
         n_excursions += _excursions(lane, counted)
-        hops += _hops_of(track, carrier, lane, stays, counted, core, return_time)
+        others = np.array([other for k, other in enumerate(lanes) if k != carrier], dtype=int).reshape(-1, len(lane))
+        hops += _hops_of(track, carrier, lane, others, stays, counted, core, return_time)
     return HopTable(
         hops=tuple(sorted(hops, key=lambda hop: (hop.time, hop.carrier))),
         duration=track.duration,
@@ -286,11 +287,11 @@ def _excursions(lane: np.ndarray, counted: Sequence[_Stay]) -> int:
     return total
 
 
-def _hops_of(track, carrier, lane, stays, counted, core, return_time) -> list[Hop]:
+def _hops_of(track, carrier, lane, others, stays, counted, core, return_time) -> list[Hop]:
     hops: list[Hop] = []
     for before, after in pairwise(counted):
         rows = slice(before.end, after.start + 1)
-        m_i, m_j = _moment(track, before.site, rows), _moment(track, after.site, rows)
+        m_i, m_j = (_own_moment(track, others, site, rows) for site in (before.site, after.site))
         difference = m_j - m_i
         crossing = int(np.flatnonzero(difference <= 0)[-1])  # the last row in which i still holds at least as much
         rise = difference[crossing + 1] - difference[crossing]
@@ -298,7 +299,7 @@ def _hops_of(track, carrier, lane, stays, counted, core, return_time) -> list[Ho
         previous = hops[-1] if hops else None
         dwell = float(time - (previous.time if previous else track.times[0]))
         via = _via(before, after, stays)
-        sharing = _max_sharing(track, lane, (before.site, *via, after.site), rows)
+        sharing = _max_sharing(track, lane, others, (before.site, *via, after.site), rows)
         hops.append(
             Hop(
                 time=float(time),
@@ -327,12 +328,14 @@ def _via(before: _Stay, after: _Stay, stays: Sequence[_Stay]) -> tuple[int, ...]
     return tuple(site for site in path[1:] if site != after.site)
 
 
-def _max_sharing(track: Track, lane: np.ndarray, path: tuple[int, ...], rows: slice) -> float:
+def _max_sharing(track: Track, lane: np.ndarray, others: np.ndarray, path: tuple[int, ...], rows: slice) -> float:
     held = np.isin(lane[rows], path)  # elsewhere the sites of the path share nothing but noise
-    second, first = np.sort([_moment(track, site, rows)[held] for site in path], axis=0)[-2:]
+    second, first = np.sort([_own_moment(track, others, site, rows)[held] for site in path], axis=0)[-2:]
     return float(np.max(2 * second / (first + second)))
 
 
-def _moment(track: Track, site: int, rows: slice) -> np.ndarray:
-    """Moment of one site over rows, (r,); 0 where it is not among the k largest."""
-    return np.where(track.sites[rows] == site, track.moments[rows], 0.0).sum(axis=1)
+def _own_moment(track: Track, others: np.ndarray, site: int, rows: slice) -> np.ndarray:
+    """Moment of one site over rows, (r,); 0 where it is not among the k largest, and where another carrier has the
+    site (`others` (n - 1, T) are their lanes): one that follows takes the place the first has just left."""
+    moment = np.where(track.sites[rows] == site, track.moments[rows], 0.0).sum(axis=1)
+    return np.where((others[:, rows] == site).any(axis=0), 0.0, moment)

@@ -205,6 +205,18 @@ def test_close_pass_beside_a_resting_carrier():
     assert {h.carrier for h in table.hops} == {table.first_sites.index(1)}
 
 
+def test_a_carrier_may_take_the_place_that_another_has_left():
+    """The first moves on by two sites with a short stop between; meanwhile the second is where it began."""
+    moments = np.full((400, 12), 0.01)
+    for rows, first, second in [((0, 150), 1, 0), ((150, 170), 2, 0), ((170, 175), 2, 1), ((175, 400), 3, 1)]:
+        moments[slice(*rows), first], moments[slice(*rows), second] = 0.7, 0.9
+    table = find_hops(track_from_moments(moments, n_carriers=2), distance=ring(12))
+    moved_on, followed = sorted(table.hops, key=lambda h: h.j, reverse=True)
+    assert (moved_on.i, moved_on.j, moved_on.via) == (1, 3, (2,)) and 150 <= moved_on.time <= 175
+    assert (followed.i, followed.j) == (0, 1) and 169 <= followed.time <= 170
+    assert not moved_on.adiabatic and not followed.adiabatic
+
+
 @pytest.mark.parametrize("left", [0.8, 1.6])
 def test_a_carrier_that_merged_or_was_lost_hops_nowhere(left):
     """For 500 fs one is on the site of the other, or in the band; noise that leads what is left is no site."""
