@@ -39,9 +39,9 @@ class Model:
 
     `spec` static architecture, `params` pytree of arrays, `references` (n_species,) float64 eV, the energy of one atom
     of each species, to be added to the network's energies; `header` what the file says besides: `carrier`,
-    `n_carriers`, `dataset`, `settings`, `temperatures` [lowest, highest] K, `pathways` {name: count}, `versions`,
-    `units`, `training`; `images` "nearest" with `cell` (3, 3) Angstrom for one that knows a single image of each pair,
-    and so a single cell.
+    `n_carriers`, `total_moment`, `dataset`, `settings`, `temperatures` [lowest, highest] K, `pathways` {name: count},
+    `versions`, `units`, `training`; `images` "nearest" with `cell` (3, 3) Angstrom for one that knows a single image of
+    each pair, and so a single cell.
     """
 
     spec: AnySpec
@@ -65,6 +65,11 @@ class Model:
     def calibration(self) -> dict[str, float]:
         """What the spreads of `energy`, `forces` and `occupations` over the members are to be multiplied by."""
         return {"energy": 1.0, "forces": 1.0, "occupations": 1.0} | self.header.get("calibration", {})
+
+    @property
+    def total_moment(self) -> float | None:
+        """Mean sum of the moments of all atoms over the training frames, mu_B; None in files that do not say."""
+        return self.header.get("total_moment")
 
     @property
     def images(self) -> str:

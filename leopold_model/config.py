@@ -144,6 +144,13 @@ class MDConfig(_Section):
     thermostat_time: float = Field(100.0, gt=0, description="fs, Nose-Hoover")
     charge_update: Literal["hysteresis", "published"] = "hysteresis"
     hysteresis: float = Field(0.1, ge=0, lt=1, description="moment lead, relative, a site needs to take the carrier")
+    missing_moment: float | None = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="with hysteresis: where the moments lack more than this share of one carrier's, "
+        "the energies of the charge states say where it went; null: never",
+    )
     stride: int = Field(50, ge=1, description="steps between stored frames")
     n_tracked: int = Field(6, ge=2, description="largest moments stored every step")
     window: WindowConfig = WindowConfig()

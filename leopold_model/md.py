@@ -47,7 +47,7 @@ def force_field(model: Model, numbers: np.ndarray, dtype: str) -> ForceField:
     known = model.calibration
     calibration = (known["energy"], known["forces"], known["occupations"])
     return ForceField(potential, params, model.cutoff, species, model.reference_energy(species), model.images,
-                      networks, calibration)  # fmt: skip
+                      networks, calibration, model.total_moment)  # fmt: skip
 
 
 def run(config: MDConfig, directory: str | Path = ".", report: Callable[[str], None] | None = None) -> dict:

@@ -21,7 +21,7 @@ import numpy as np
 
 from leopold_model.frames import Frame
 from leopold_model.graph import edge_vectors, is_nearest, neighbours
-from leopold_model.md_charge import next_carriers
+from leopold_model.md_charge import incomplete, next_carriers, whereabouts
 from leopold_model.md_integrators import ACCELERATION, KB, Integrator, degrees_of_freedom, kinetic_energy
 from leopold_model.network import of_each
 
@@ -141,10 +141,12 @@ def make_block(
     images: str = "all",
     networks: int = 1,
     free: np.ndarray | None = None,
+    least_moment: float | None = None,
 ) -> Callable:
     """`block(params, fixed, state, candidates, capacity)` -> state after `length` steps, Rows with a leading axis B.
 
-    Of several `networks`, on a leading axis of `params`, the mean moves the atoms.
+    Of several `networks`, on a leading axis of `params`, the mean moves the atoms. Where the moments of all atoms add
+    up to less than `least_moment` (mu_B), energies say where a carrier went (see `md_charge.whereabouts`).
 
     Everything but `params` has a leading axis of replicas, advanced together on one device. With `images` "nearest"
     each step keeps one image of each pair, whichever is nearest then. Only `free` (n,) atoms move, None: all.
@@ -179,46 +181,57 @@ def make_block(
         spread = disagreement(energies, forces, occupations)
         return energies.mean(), forces.mean(axis=0), occupations.mean(axis=0), spread
 
-    def one_block(params, fixed: Fixed, state: State, listed: Candidates, capacity: int):
+    def energy_of(params, pairs, charge):
+        vectors, senders, receivers, mask = pairs
+
+        def of_network(own):
+            return potential(own, vectors, senders, receivers, mask, species_of_atoms, charge)[0].sum(axis=1).mean()
+
+        return of_each(of_network, params).mean() if networks > 1 else of_network(params)
+
+    def one_step(params, fixed: Fixed, state: State, listed: Candidates, capacity: int, noise):
         inverse_cell = jnp.linalg.inv(fixed.cell) if images == "nearest" else None
+        pairs, count, distance, approach = _inside(state.positions, listed, cutoff, capacity, dtype, inverse_cell)
+        charge = jnp.zeros(n, dtype).at[state.carriers].set(1.0)
+        energy, forces, occupations, spread = evaluate(params, state.positions, pairs, charge)
+        energy = energy + fixed.reference
+        acceleration = forces * (ACCELERATION * moves / mass)[:, None]
+        after = integrator.second_half(state.velocities, state.bath, acceleration, fixed.kT)
+        # nothing led to the very first step, so there is nothing to finish
+        velocities, bath = (
+            jnp.where(state.step > 0, new, old) for new, old in zip(after, (state.velocities, state.bath), strict=True)
+        )
+        kinetic = kinetic_energy(velocities, mass)
+        moments = occupations[:, 0] - occupations[:, 1]
+        largest, sites = jax.lax.top_k(moments, n_tracked)
+        moved = jnp.sqrt(jnp.sum((state.positions - listed.origin) ** 2, axis=1).max())
+        row = Rows(
+            positions=state.positions.astype(jnp.float32),
+            occupations=occupations.astype(jnp.float32),
+            carriers=state.carriers,
+            sites=sites.astype(jnp.int32),
+            moments=largest.astype(jnp.float32),
+            potential=energy,
+            temperature=2 * kinetic / (dof * KB),
+            conserved=energy + kinetic + integrator.bath_energy(bath, fixed.kT),
+            distance=distance,
+            approach=approach,
+            spread=spread,
+            pairs=count,
+            moved=moved / (0.5 * listed.skin),
+        )
+        carriers = next_carriers(state.carriers, moments, margin, state.positions, fixed.cell)
+        new = integrator.first_half(state.positions, velocities, bath, acceleration, fixed.kT, noise)
+        return State(new[0], new[1], carriers, new[2], state.step + 1), row, (pairs, moments)
 
-        def step(state: State, noise):
-            pairs, count, distance, approach = _inside(state.positions, listed, cutoff, capacity, dtype, inverse_cell)
-            charge = jnp.zeros(n, dtype).at[state.carriers].set(1.0)
-            energy, forces, occupations, spread = evaluate(params, state.positions, pairs, charge)
-            energy = energy + fixed.reference
-            acceleration = forces * (ACCELERATION * moves / mass)[:, None]
-            after = integrator.second_half(state.velocities, state.bath, acceleration, fixed.kT)
-            # nothing led to the very first step, so there is nothing to finish
-            velocities, bath = (
-                jnp.where(state.step > 0, new, old)
-                for new, old in zip(after, (state.velocities, state.bath), strict=True)
-            )
-            kinetic = kinetic_energy(velocities, mass)
-            moments = occupations[:, 0] - occupations[:, 1]
-            largest, sites = jax.lax.top_k(moments, n_tracked)
-            moved = jnp.sqrt(jnp.sum((state.positions - listed.origin) ** 2, axis=1).max())
-            row = Rows(
-                positions=state.positions.astype(jnp.float32),
-                occupations=occupations.astype(jnp.float32),
-                carriers=state.carriers,
-                sites=sites.astype(jnp.int32),
-                moments=largest.astype(jnp.float32),
-                potential=energy,
-                temperature=2 * kinetic / (dof * KB),
-                conserved=energy + kinetic + integrator.bath_energy(bath, fixed.kT),
-                distance=distance,
-                approach=approach,
-                spread=spread,
-                pairs=count,
-                moved=moved / (0.5 * listed.skin),
-            )
-            carriers = next_carriers(state.carriers, moments, margin, state.positions, fixed.cell)
-            new = integrator.first_half(state.positions, velocities, bath, acceleration, fixed.kT, noise)
-            return State(new[0], new[1], carriers, new[2], state.step + 1), row
+    def settled(params, least: float, fixed: Fixed, before: State, after: State, pairs, moments):
+        """Carriers of the next step, the one that is missing found."""
 
-        noise = draw(fixed.key, state.step) if integrator.noisy else None
-        return jax.lax.scan(step, state, noise, length=length)
+        def told(carriers):
+            return energy_of(params, pairs, jnp.zeros(n, dtype).at[carriers].set(1.0))
+
+        found = whereabouts(before.carriers, moments, species_of_atoms, before.positions, fixed.cell, told)
+        return jnp.where(incomplete(moments, least), found, after.carriers)
 
     def draw(key, first_step):
         """Standard normal numbers of the block's steps, each a function of key and step alone."""
@@ -228,13 +241,33 @@ def make_block(
 
     @partial(jax.jit, static_argnums=4)
     def block(params, fixed, state, listed, capacity):
-        def one(fixed, state, listed):
-            return one_block(params, fixed, state, listed, capacity)
+        alone = state.positions.shape[0] == 1  # a batch of one compiles to less
 
-        if state.positions.shape[0] == 1:  # a batch of one compiles to less
-            squeezed = jax.tree.map(lambda x: x[0], (fixed, state, listed))
-            return jax.tree.map(lambda x: x[None], one(*squeezed))
-        return jax.vmap(one)(fixed, state, listed)
+        def each(function):
+            return function if alone else jax.vmap(function)
+
+        def step(state, noise):
+            new, row, (pairs, moments) = each(
+                lambda fixed, state, listed, noise: one_step(params, fixed, state, listed, capacity, noise)
+            )(fixed, state, listed, noise)
+            if least_moment is not None:
+                # outside the batch: inside, both branches would be computed at every step
+                carriers = jax.lax.cond(
+                    incomplete(moments, least_moment).any(),
+                    lambda: each(partial(settled, params, least_moment))(fixed, state, new, pairs, moments),
+                    lambda: new.carriers,
+                )
+                new = new._replace(carriers=carriers)
+            return new, row
+
+        if alone:
+            fixed, state, listed = jax.tree.map(lambda x: x[0], (fixed, state, listed))
+        noise = each(draw)(fixed.key, state.step) if integrator.noisy else None
+        if alone:
+            return jax.tree.map(lambda x: x[None], jax.lax.scan(step, state, noise, length=length))
+        noise = noise if noise is None else jnp.moveaxis(noise, 1, 0)
+        end, rows = jax.lax.scan(step, state, noise, length=length)
+        return end, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), rows)
 
     return block
 

@@ -4,6 +4,11 @@ The network is told where the carriers are and predicts the moments; the moments
 next step. `published` (Birschitzky et al.) puts them on the n largest moments every step. `hysteresis` lets a site
 take a carrier only when its moment leads the carrier's by a relative margin: a rule without memory, once the moments
 are close, flips back and forth every step.
+
+A carrier that moves continuously shares its moment between both sites on the way, and the moments say where it goes.
+One that jumps does not: the network, told the old site, knows that the carrier cannot stay, for its moment fades, but
+no moment says which of many sites takes it. The energies do (`whereabouts`): the network gives one for every charge
+state, and the carrier goes where it is lowest.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 CHATTER_TIME = 3.0  # fs: a change undone within this time was never a hop
+REACH = 33  # sites, the old one included, among which a carrier that is missing is looked for: the nearest ones
 
 
 def next_carriers(carriers, moments, margin: float, positions=None, cell=None):
@@ -41,6 +47,29 @@ def next_carriers(carriers, moments, margin: float, positions=None, cell=None):
         result = result.at[slot].set(jnp.where(stays[slot], carriers[slot], chosen[nearest]))
         free = free & (stays[slot] | (jnp.arange(n) != nearest))
     return result
+
+
+def incomplete(moments, least: float):
+    """Whether the moments (..., n_atoms) of a structure add up to less than `least` (mu_B): a carrier is missing."""
+    return moments.sum(axis=-1) < least
+
+
+def whereabouts(carriers, moments, species, positions, cell, energy):
+    """Sites (n,) of the carriers once the missing one, whose site has the least moment, is where the energy is lowest.
+
+    `carriers` (n,) as the `moments` (n_atoms,) were told, `energy(carriers)` eV of these atoms with the carriers there.
+    Looked at are the nearest atoms of the same species (n_atoms,) that hold no other carrier, the old site among them.
+    """
+    slot = jnp.argmin(moments[carriers])
+    old = carriers[slot]
+    gap = (positions - positions[old]) @ jnp.linalg.inv(cell)
+    distance = jnp.linalg.norm((gap - jnp.round(gap)) @ cell, axis=1)
+    free = jnp.ones(len(distance), bool).at[carriers].set(False).at[old].set(True)
+    distance = jnp.where(free & (species == species[old]), distance, jnp.inf)
+    nearness, sites = jax.lax.top_k(-distance, min(REACH, len(distance)))
+    energies = jax.lax.map(lambda site: energy(carriers.at[slot].set(site)), sites.astype(jnp.int32))
+    lowest = jnp.argmin(jnp.where(jnp.isfinite(nearness), energies, jnp.inf))
+    return carriers.at[slot].set(sites[lowest].astype(carriers.dtype))
 
 
 @dataclass

@@ -54,7 +54,7 @@ class ForceField:
 
     `params` has a leading axis when there are several `networks`; `species` (n,) as the potential wants them,
     `reference` eV added to every energy, `images` as in `graph.neighbours`, `calibration` (3,) factors on the spreads
-    (see `md_block.disagreement`).
+    (see `md_block.disagreement`), `total_moment` mu_B that the moments of all atoms usually add up to, None: not known.
     """
 
     potential: Potential
@@ -65,6 +65,7 @@ class ForceField:
     images: str = "all"
     networks: int = 1
     calibration: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    total_moment: float | None = None
 
 
 def simulate(
@@ -124,6 +125,7 @@ class Simulation:
             images=field.images,
             networks=field.networks,
             free=self.free,
+            least_moment=least_moment(config, field.total_moment, len(frames[0].carrier_sites)),
         )
         self.replicas = self._start(integrator)
         size = together(len(self.replicas))
@@ -363,6 +365,13 @@ def make_integrator(config: MDConfig, masses: np.ndarray) -> Integrator:
     if config.ensemble == "langevin":
         return langevin(masses, config.timestep, config.friction, free)
     return nose_hoover(masses, config.timestep, config.thermostat_time, free)
+
+
+def least_moment(config: MDConfig, total: float | None, n_carriers: int) -> float | None:
+    """What the moments of all atoms must add up to (mu_B) for no carrier to be missing; None: nobody asks."""
+    if total is None or config.missing_moment is None or config.charge_update != "hysteresis":
+        return None
+    return total * (1 - config.missing_moment / n_carriers)
 
 
 def together(n_replicas: int) -> int:

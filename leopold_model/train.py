@@ -152,6 +152,7 @@ def header(config: TrainConfig, train: list[Frame], training: Training) -> dict:
     return {
         "carrier": train[0].carrier,
         "n_carriers": len(train[0].carrier_sites),
+        "total_moment": float(np.mean([m.sum() for f in train if (m := f.spin_moments) is not None])),
         "units": UNITS,
         "dataset": content_hash(train),
         "n_frames": len(train),

@@ -15,8 +15,13 @@ from tests.e2e.tiny import TINY
 
 BINARIES = Path(sys.executable).parent
 MINUTES = 10
-# one round is enough here; that a second one learns from the labels of the first is seen by `test_dynamics`
-FASTER = {**TINY, "fpmd": {"steps": 400, "segment_steps": 200}, "learn": {**TINY["learn"], "max_rounds": 1}}
+# one round and one instalment are enough here; `test_dynamics` sees a second one of each
+FASTER = {
+    **TINY,
+    "fpmd": {"steps": 400, "segment_steps": 200},
+    "learn": {**TINY["learn"], "max_rounds": 1},
+    "transport": {**TINY["transport"], "min_hops": 1, "max_steps": 500},
+}
 
 
 @pytest.fixture(scope="module")

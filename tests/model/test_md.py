@@ -1,6 +1,7 @@
 """`leopold md` end to end on small systems: charge updates, lists, windows, files, restart, bad input."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import MDAnalysis
@@ -100,6 +101,25 @@ def test_hysteresis_flips_less_than_the_published_rule(tmp_path):
         lead = replica.moments[t, 0]
         assert replica.sites[t, 0] == new
         assert len(held) == 0 or lead > 1.9 * held[0] * (1 - 1e-6), "a site took the carrier without the lead"
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_energies_say_where_a_missing_carrier_went(tmp_path, monkeypatch, at_once):
+    """Moments that never add up to a carrier, and a lead no site can have: the site of lowest energy takes it."""
+    monkeypatch.setattr(md_simulation, "together", lambda n: at_once)
+    # a told site is bound by its squeeze: the lowest energy is where the largest moment is, but for what a told one gains
+    field = spring_crystal.force_field(spring_crystal.frame(), binding=0.05, told=0.9)
+    options = {"replicas": 2, "temperatures": [200.0], "hysteresis": 0.99, "n_tracked": 32}
+    _, kept = run(tmp_path / "a", field=field, **options)
+    assert all((r.carrier == 0).all() for r in kept.replicas)
+    _, never = run(tmp_path / "b", field=replace(field, total_moment=1e9), missing_moment=None, **options)
+    same(kept, never)
+    _, track = run(tmp_path / "c", field=replace(field, total_moment=1e9), **options)
+    for replica in track.replicas:
+        bound = replica.moments - 0.9 * (replica.sites == replica.carrier)
+        lowest = np.take_along_axis(replica.sites, bound.argmax(axis=1)[:, None], 1)
+        np.testing.assert_array_equal(replica.carrier[1:], lowest[:-1])
+        assert len(np.unique(replica.carrier)) > 3, "the carrier never moved: the test shows nothing"
 
 
 def test_energy_released_is_what_the_new_charge_state_is_bound_by(tmp_path):
