@@ -12,7 +12,7 @@ import numpy as np
 from leopold_model.config import GuardConfig, MDConfig
 from leopold_model.frames import ONE_CARRIER
 from leopold_model.md_block import Fixed, Rows, State
-from leopold_model.md_charge import FlipLog
+from leopold_model.md_charge import FlipLog, incomplete
 from leopold_model.md_windows import WindowCutter
 from leopold_model.tracks import ReplicaTrack
 
@@ -99,6 +99,7 @@ class Replica:
     state: State
     fixed: Fixed
     config: MDConfig
+    least_moment: float | None = None  # as in `md_block.make_block`
     status: str = "running"
     reason: str = ""
     redone: int = 0
@@ -109,6 +110,7 @@ class Replica:
     spread: np.ndarray = field(default_factory=lambda: np.zeros(len(SPREADS)))  # the largest so far
     rows: int = 0
     frames_written: int = 0
+    missing: int = 0  # rows whose moments missed a carrier
     start: np.ndarray | None = None
 
     def __post_init__(self):
@@ -145,6 +147,9 @@ class Replica:
             self.series[name].append(np.array(getattr(rows, name)[due]))
         self.position_sum = self.position_sum + rows.positions.sum(axis=0, dtype=float)
         self.temperature_sum += float(rows.temperature.sum())
+        if self.least_moment is not None:
+            moments = rows.occupations[..., 0] - rows.occupations[..., 1]
+            self.missing += int(np.count_nonzero(incomplete(moments, self.least_moment)))
         known = len(self.flips.rows)
         self.flips.add(first, rows.carriers, rows.conserved)
         changes = [row for row, *_ in self.flips.rows[known:]]
@@ -215,6 +220,7 @@ class Replica:
             **dict(zip(SPREADS, self.spread.tolist(), strict=True)),
             "conserved_drift_meV_per_atom_ps": self._drift(),
             **self.flips.summary(self.config.timestep),
+            "missing_moment_steps": self.missing,
             "windows": len(self.cutter.done),
             "windows_missed": self.cutter.n_missed,
             "blocks_redone": self.redone,
@@ -249,7 +255,7 @@ class Replica:
             "flips/sums": np.array([flips.noise2, flips.quiet, flips.last_conserved]),
             "sums/positions": np.asarray(self.position_sum),
             "sums/scalars": np.array([self.temperature_sum, *self.extremes, *self.spread]),
-            "sums/counts": np.array([self.rows, self.frames_written, self.redone]),
+            "sums/counts": np.array([self.rows, self.frames_written, self.redone, self.missing]),
             "text": np.array([self.status, self.reason], dtype="S300"),
             **({} if self.start is None else {"start": self.start}),
         }
@@ -257,7 +263,7 @@ class Replica:
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Back to what `arrays` gave."""
         self.state = State(**{k: arrays[f"state/{k}"] for k in State._fields})
-        self.rows, self.frames_written, self.redone = (int(x) for x in arrays["sums/counts"])
+        self.rows, self.frames_written, self.redone, self.missing = (int(x) for x in arrays["sums/counts"])
         if self.rows:
             self.series = {k: [arrays[f"series/{k}"]] for k in self.series}
             self.flips.last_carriers = arrays["flips/last"]

@@ -107,14 +107,15 @@ def test_hysteresis_flips_less_than_the_published_rule(tmp_path):
 def test_energies_say_where_a_missing_carrier_went(tmp_path, monkeypatch, at_once):
     """Moments that never add up to a carrier, and a lead no site can have: the site of lowest energy takes it."""
     monkeypatch.setattr(md_simulation, "together", lambda n: at_once)
-    # a told site is bound by its squeeze: the lowest energy is where the largest moment is, but for what a told one gains
+    # a told site is bound by its squeeze: lowest in energy is the largest moment, but for what the told one gains
     field = spring_crystal.force_field(spring_crystal.frame(), binding=0.05, told=0.9)
     options = {"replicas": 2, "temperatures": [200.0], "hysteresis": 0.99, "n_tracked": 32}
     _, kept = run(tmp_path / "a", field=field, **options)
     assert all((r.carrier == 0).all() for r in kept.replicas)
     _, never = run(tmp_path / "b", field=replace(field, total_moment=1e9), missing_moment=None, **options)
     same(kept, never)
-    _, track = run(tmp_path / "c", field=replace(field, total_moment=1e9), **options)
+    result, track = run(tmp_path / "c", field=replace(field, total_moment=1e9), **options)
+    assert [r["missing_moment_steps"] for r in result["replicas"]] == [120, 120]
     for replica in track.replicas:
         bound = replica.moments - 0.9 * (replica.sites == replica.carrier)
         lowest = np.take_along_axis(replica.sites, bound.argmax(axis=1)[:, None], 1)
