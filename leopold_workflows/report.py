@@ -12,6 +12,8 @@ from rich.markdown import Markdown
 
 from leopold_workflows import figures, provenance, report_html, report_sites
 
+NAMED = 6  # classes nobody has seen
+
 
 def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
     """What a study found, as JSON-ready data; parts that a failed study never made are empty."""
@@ -76,7 +78,7 @@ def markdown(data: dict, transport: dict, figures: dict[str, str]) -> str:
         "|---|---:|---:|",
         *(f"| {p['name']} | {p['hops']} | {p['verified_labels']} |" for p in data["pathways"]),
         "",
-        "Not seen: " + (", ".join(data["unseen_pathways"]) or "none") + ".",
+        f"Not seen: {_some(data['unseen_pathways'])}.",
         "",
         "## Errors by round",
         "",
@@ -118,6 +120,12 @@ def markdown(data: dict, transport: dict, figures: dict[str, str]) -> str:
         lines += ["", "## Figures", ""]
         lines += [f"![{caption}]({name})\n\n{caption}.\n" for caption, name in figures.items()]
     return "\n".join(lines) + "\n"
+
+
+def _some(names: list[str]) -> str:
+    """Names, as many as one reads: beside a defect there are dozens of classes."""
+    rest = len(names) - NAMED
+    return (", ".join(names[:NAMED]) or "none") + (f", and {rest} more, in `summary.json`" if rest > 0 else "")
 
 
 def _mobility_row(row: dict) -> str:

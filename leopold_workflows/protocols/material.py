@@ -88,6 +88,9 @@ class Material(_Section):
     potentials: dict[Element, str] = Field({}, description="POTCAR folder of a species, where it is not its symbol")
     temperatures: list[Annotated[float, Field(gt=0)]] = Field(min_length=1, description="K, of the seed's dynamics")
     pathway_cutoff: float = Field(7.0, gt=0, description="Angstrom: hop classes enumerated beforehand")
+    fixed: list[Annotated[int, Field(ge=0)]] = Field(
+        [], description="atoms of the supercell held in place by VASP and in learned dynamics: the bottom of a slab"
+    )
     rows: Indices | None = Field(None, description="[uvw]: carrier time by row, beside defects")
     planes: Indices | None = Field(None, description="(hkl): the same by plane")
     demo: Demo = Demo()
@@ -108,4 +111,6 @@ class Material(_Section):
             raise ValueError(
                 f"defect: replace = {self.defect.replace!r} is not in the crystal: choose one of {', '.join(basis)}"
             )
+        if self.fixed and self.defect and self.defect.by is None:
+            raise ValueError("fixed: a vacancy takes an atom out, and the numbers of the others change; give no defect")
         return self

@@ -106,6 +106,7 @@ def study(
         "hubbard": orm.Dict({kind: u for kind, u in recipe["hubbard"].items() if kind in used}),
         "options": merge(common["options"], options or {}, "options"),
         **({"reducer": _reducer(common["reducer"], code)} if common["reducer"] else {}),
+        **({"dynamics": _held(recipe["fixed"], len(structure.sites))} if recipe["fixed"] else {}),
     }
     charges = {k: q for k, q in recipe["carrier"]["formal_charges"].items() if k in used | {recipe["substitute"]}}
     carrier = orm.Dict({**recipe["carrier"], "formal_charges": charges})
@@ -115,6 +116,13 @@ def study(
 def elements_of(*sets: FrameSetData | None) -> set[str]:
     """The elements in all `sets` that are given."""
     return {element for frames in sets if frames is not None for element in frames.base.attributes.get("elements")}
+
+
+def _held(fixed: list[int], n_atoms: int) -> orm.Dict:
+    """Which coordinates may move where the atoms `fixed` may not."""
+    if max(fixed) >= n_atoms:
+        raise ProtocolError(f"fixed: atom {max(fixed)}, but the supercell has atoms 0 to {n_atoms - 1}")
+    return orm.Dict({"positions_dof": [[k not in fixed] * 3 for k in range(n_atoms)]})
 
 
 def _reducer(label: str, vasp: orm.AbstractCode) -> orm.AbstractCode:

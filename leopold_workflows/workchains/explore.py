@@ -125,6 +125,8 @@ def explore_inputs(settings: dict, recipe: dict, code: orm.AbstractCode) -> dict
     material."""
     parameters = dict(settings["parameters"])
     parameters["temperatures"] = [float(t) for t in parameters["temperatures"] or recipe["temperatures"]]
+    if recipe["fixed"]:
+        parameters.setdefault("fixed", recipe["fixed"])
     hops = {"species": recipe["carrier"]["species"][0], "cutoff": recipe["pathway_cutoff"]}
     return {
         "dynamics": {

@@ -110,3 +110,23 @@ def test_a_reducer_is_a_code_on_the_computer_of_vasp(standin, aiida_localhost):
     orm.InstalledCode(label="reduces", computer=other, filepath_executable="/bin/true").store()
     with pytest.raises(ProtocolError, match="reducer = 'reduces@gpu' is on gpu, but VASP on localhost"):
         vasp("reduces@gpu")
+
+
+def test_atoms_that_a_material_fixes_stay_for_vasp_and_in_learned_dynamics(standin, leopold_code):
+    from leopold_workflows.workchains.dynamics import PolaronDynamicsWorkChain
+
+    def build(fixed):
+        return PolaronDynamicsWorkChain.get_builder_from_protocol(
+            standin, leopold_code, material="mgo", protocol="fast", overrides={"material": {"fixed": fixed}}
+        )
+
+    builder = build([3, 40])
+    for vasp in (builder.seed.vasp, builder.learn.label.vasp):
+        free = np.array(vasp.dynamics["positions_dof"])
+        assert free.shape == (64, 3) and np.flatnonzero(~free.any(axis=1)).tolist() == [3, 40]
+    for stage in (builder.learn.explore, builder.transport):
+        assert stage.dynamics.md.parameters["fixed"] == [3, 40]
+    with pytest.raises(ValueError, match="atom 64, but the supercell has atoms 0 to 63"):
+        build([64])
+    with pytest.raises(ValueError, match="fixed: a vacancy takes an atom out"):
+        material("tio2_vo", {"fixed": [1]})
