@@ -1,26 +1,31 @@
 """The model file: what a network is, what it has seen, and its arrays.
 
 Layout: one line of JSON (the header), then the arrays end to end as raw little-endian bytes in the order the header
-lists them. No pickle, so a foreign file can be read without running anything in it. Suffix `.leopold`.
+lists them. No pickle, so a foreign file can be read without running anything in it; what the header says is held
+against the arrays before either is used. Suffix `.leopold`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase.data import chemical_symbols
 from flax import traverse_util
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from leopold_model import __version__
 from leopold_model.frames import Frame
 from leopold_model.graph import Edges, edge_vectors, neighbours
-from leopold_model.network import AnySpec, Outputs, Spec, evaluate
+from leopold_model.network import AnySpec, Outputs, Spec, evaluate, member_outputs, n_members
 from leopold_model.published import PublishedSpec
 
 FORMAT = "leopold-model"
@@ -31,6 +36,25 @@ CELL_TOLERANCE = 1e-3  # Angstrom; a model of one cell is not asked to notice ho
 
 class ModelError(ValueError):
     """A model file that cannot be read, or a structure it cannot serve; the message says what to do."""
+
+
+_Vector = tuple[float, float, float]
+_Size = Annotated[int, Field(ge=0, lt=1 << 40)]
+
+
+class _Header(BaseModel):
+    """What of a header is relied on; it may say more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format_version: int
+    arrays: list[tuple[str, Literal["<f4", "<f8"], list[_Size]]]
+    spec: dict[str, bool | int | float | list[int]]
+    carrier: Literal["electron", "hole"] = "electron"
+    n_carriers: Annotated[int, Field(ge=1)] = 1
+    calibration: dict[str, float] = Field({})
+    images: Literal["all", "nearest"] = "all"
+    cell: tuple[_Vector, _Vector, _Vector] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,11 +170,9 @@ def species_index(elements, numbers) -> np.ndarray:
     elements, numbers = np.asarray(elements), np.asarray(numbers)
     unseen = sorted(set(numbers.tolist()) - set(elements.tolist()))
     if unseen:
-        from ase.data import chemical_symbols as symbols
-
         raise ModelError(
-            f"species {', '.join(symbols[z] for z in unseen)} not in this model, which was trained on "
-            f"{', '.join(symbols[z] for z in elements)}: train on frames that hold every species"
+            f"species {', '.join(chemical_symbols[z] for z in unseen)} not in this model, which was trained on "
+            f"{', '.join(chemical_symbols[z] for z in elements)}: train on frames that hold every species"
         )
     return np.searchsorted(elements, numbers).astype(np.int32)
 
@@ -193,15 +215,14 @@ def load_model(path: str | Path) -> Model:
     data = path.read_bytes()
     offset, arrays = data.index(b"\n") + 1, {}
     for name, dtype, shape in header.pop("arrays"):
-        size = int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
+        count = math.prod(shape)
+        size = count * np.dtype(dtype).itemsize
         if offset + size > len(data):
             raise ModelError(f"{path} is cut short: array {name!r} is missing. Copy the file again")
-        arrays[name] = np.frombuffer(data, dtype, count=int(np.prod(shape, dtype=int)), offset=offset).reshape(shape)
+        arrays[name] = np.frombuffer(data, dtype, count, offset).reshape(shape)
         offset += size
     if offset != len(data):
         raise ModelError(f"{path} has {len(data) - offset} bytes too many: it is damaged. Copy the file again")
-    references = arrays.pop("references").copy()
-    params = _unlisted(traverse_util.unflatten_dict({k: jnp.asarray(v) for k, v in arrays.items()}, sep="/"))
     variant = VARIANTS[header["variant"]]
     known = {f.name: f.default is MISSING for f in fields(variant)}  # name: whether a file must tell it
     spec: dict = {k: tuple(v) if isinstance(v, list) else v for k, v in header.pop("spec").items()}
@@ -211,7 +232,35 @@ def load_model(path: str | Path) -> Model:
         raise ModelError(f"{path}: architecture keys {sorted(unfit)} do not fit this version: update leopold")
     for key in ("format", "format_version", "package", "variant"):
         header.pop(key, None)
-    return Model(variant(**spec), params, references, header)
+    try:
+        references = arrays.pop("references").copy()
+        params = _unlisted(traverse_util.unflatten_dict({k: jnp.asarray(v) for k, v in arrays.items()}, sep="/"))
+        model = Model(variant(**spec), params, references, header)
+        _check(model)
+    except Exception as error:  # flax and jax raise a dozen kinds on arrays that do not fit together
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelError(f"{path}: architecture and arrays do not fit ({why}): it is damaged. Copy it again") from error
+    return model
+
+
+def _check(model: Model) -> None:
+    """Raise unless architecture and arrays make a network; it is evaluated for its shapes alone."""
+    spec, n = model.spec, 2
+    for name, value in vars(spec).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if not 0 < number < 1e5:
+                raise ModelError(f"{name} = {value}")
+    if list(spec.elements) != sorted({int(z) for z in spec.elements if z < len(chemical_symbols)}):
+        raise ModelError(f"elements = {spec.elements}: atomic numbers, ascending")
+    if model.images == "nearest" and model.header.get("cell") is None:
+        raise ModelError("images = nearest without a cell")
+    of = jax.ShapeDtypeStruct
+    structure = of((1, 3), model.dtype), of((1,), int), of((1,), int), of((1,), bool), of((n,), int), of((n,), int)
+    energies, occupations = jax.eval_shape(lambda p, *rest: member_outputs(p, spec, *rest), model.params, *structure)
+    shapes = energies.shape, occupations.shape, model.references.shape
+    wanted = (n_members(spec), n), (n_members(spec), n, 2), (len(spec.elements),)
+    if shapes != wanted:
+        raise ModelError(f"energies, occupations, references of shapes {shapes}, expected {wanted}")
 
 
 def _header(path: Path, line: bytes) -> dict:
@@ -219,16 +268,22 @@ def _header(path: Path, line: bytes) -> dict:
         header = json.loads(line)
         if header["format"] != FORMAT:
             raise ValueError
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ModelError(
             f"{path} is not a LEOPOLD model file (.leopold, written by `leopold train` or `leopold convert`)"
         ) from None
+    try:
+        _Header.model_validate(header)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{path}: header: {where}: {first['msg']}: it is damaged. Copy it again") from None
     if header["format_version"] > FORMAT_VERSION:
         raise ModelError(
             f"{path} has model format {header['format_version']} (leopold {header.get('package')}), newer than "
             f"{FORMAT_VERSION}: update leopold"
         )
-    if header.get("variant") not in VARIANTS:
+    if header.get("variant") not in list(VARIANTS):
         raise ModelError(f"{path} holds the variant {header.get('variant')!r}, unknown to this version: update leopold")
     return header
 

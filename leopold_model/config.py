@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -180,6 +181,50 @@ class MDConfig(_Section):
         return self.equilibration + self.steps + more
 
 
+_MAX_NODES = 1_000_000  # of a YAML document: each alias counts as all it stands for
+_DEEPEST = 50  # brackets in brackets
+
+
+class _Loader(yaml.SafeLoader):
+    """Yaml's own, which would take the square of the depth."""
+
+    depth = 0
+
+    def compose_node(self, parent, index):
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise ValueError(f"nested more than {_DEEPEST} levels deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def read_yaml(text: str | bytes, where: str) -> Any:
+    """The content of a YAML document; ConfigError that begins with `where` if it is none, or unfolds without end."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_out(node, {}) > _MAX_NODES:
+            raise ConfigError(f"{where}: its aliases unfold to more than {_MAX_NODES} values: write fewer")
+        return loader.construct_document(node)
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:  # not all that it raises is a YAMLError: of a date like 2001-99-99
+        raise ConfigError(f"{where} is not valid YAML: {error}") from None
+
+
+def _written_out(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+    """Values in a node with every alias written out; infinite for one that contains itself."""
+    if node not in known:
+        known[node] = math.inf
+        children = [c for pair in node.value for c in pair] if isinstance(node, yaml.MappingNode) else node.value
+        inside = children if isinstance(node, yaml.CollectionNode) else []
+        known[node] = 1 + sum(_written_out(child, known) for child in inside)
+    return known[node]
+
+
 KINDS: dict[str, type[_Section]] = {"train": TrainConfig, "md": MDConfig}
 
 
@@ -198,10 +243,7 @@ def load(path: str | Path, kind: str | None = None, kinds: Mapping[str, type[_Se
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"configuration file {str(path)!r} does not exist")
-    try:
-        data = yaml.safe_load(path.read_bytes()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    data = read_yaml(path.read_bytes(), str(path)) or {}
     kind = str(kind or (data.get("kind") if isinstance(data, dict) else None))
     if kind not in kinds:
         raise ConfigError(f"{path}: kind = {kind!r}; add 'kind: ' followed by one of {', '.join(kinds)}")

@@ -54,7 +54,7 @@ def convert(
         spec, params, shift = _network(config, tree["params"], _numbers(elements))
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: {error} is missing: not a published LEOPOLD model, or damaged") from None
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise ModelError(f"{path}: {error}") from None
     header = {
         "carrier": carrier,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read as ase_read
 from ase.io import write as ase_write
+
+from leopold_model.foreign import allowed, open_hdf5
 
 FORMAT_VERSION = 1
 UNITS = "energy eV, length Angstrom, time fs, temperature K, moment mu_B, stress eV/Angstrom^3 (ASE sign)"
@@ -182,6 +185,11 @@ _ANIONS = (7, 8, 9, 16, 17, 34, 35, 52, 53)  # N, O, S, Se, Te and the halogens
 _SCALARS = ("energy", *(name for name in _INFO if name not in ("carrier_sites", "requested_sites")))
 
 
+_COLUMNS = re.compile(rb":[SRIL]:(\d+)")
+_MOST_COLUMNS = 1000
+_LONGEST_LINE = 1 << 24  # bytes
+
+
 def _arrays(n: int) -> dict[str, tuple[int, ...]]:
     return {
         "positions": (n, 3), "cell": (3, 3), "forces": (n, 3), "stress": (3, 3),
@@ -244,8 +252,11 @@ def holds_frames(path: str | Path) -> bool:
     path = Path(path)
     if not path.is_file() or not h5py.is_hdf5(path):
         return path.name.removesuffix(".gz").endswith((".xyz", ".extxyz"))
-    with h5py.File(path, "r") as h5:
-        return h5.attrs.get("format") == "leopold-frames"
+    try:
+        with h5py.File(path, "r") as h5:
+            return h5.attrs.get("format") == "leopold-frames"
+    except OSError:  # damaged
+        return False
 
 
 def read_frames(path: str | Path, fmt: str | None = None) -> list[Frame]:
@@ -256,13 +267,33 @@ def read_frames(path: str | Path, fmt: str | None = None) -> list[Frame]:
     if (fmt or _format(path)) == "h5":
         return _read_h5(path)
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt") as handle:
-        try:
+    try:
+        with opener(path, "rb") as lines:
+            _look_through(lines, allowed(path))
+        with opener(path, "rt") as handle:
             return [Frame.from_atoms(atoms) for atoms in ase_read(handle, index=":", format="extxyz")]
-        except FrameError:
-            raise
-        except Exception as error:  # ASE raises a dozen kinds on damaged text
-            raise FrameError(f"{path} is not a readable extxyz file: {error}") from error
+    except FrameError as error:
+        raise FrameError(f"{path}: {error}") from None
+    except Exception as error:  # ASE raises a dozen kinds on damaged text
+        raise FrameError(f"{path} is not a readable extxyz file: {error}") from error
+
+
+def _look_through(lines, most: int) -> None:
+    """Raise where the text promises more atoms or columns than it has, which ASE would wait or make room for."""
+    total = 0
+    while line := lines.readline(_LONGEST_LINE):
+        if not line.strip() or line.startswith(b"VEC"):
+            continue
+        n_atoms, comment = int(line), lines.readline(_LONGEST_LINE)
+        columns = sum(int(n) for n in _COLUMNS.findall(comment))
+        if columns > _MOST_COLUMNS:
+            raise FrameError(f"Properties of {columns} columns: at most {_MOST_COLUMNS}; leave out what no frame holds")
+        for k in range(n_atoms):
+            if not (row := lines.readline(_LONGEST_LINE)):
+                raise FrameError(f"a frame of {n_atoms} atoms ends after {k}: the file is cut, copy it again")
+            total += len(row)
+            if total > most:
+                raise FrameError(f"more than {most} bytes of text: unpack it first if it is what it should be")
 
 
 def write_frames(path: str | Path, frames: Sequence[Frame], fmt: str | None = None) -> None:
@@ -322,11 +353,7 @@ def _write_h5(path: Path, frames: Sequence[Frame]) -> None:
 
 
 def _read_h5(path: Path) -> list[Frame]:
-    try:
-        h5 = h5py.File(path, "r")
-    except OSError as error:
-        raise FrameError(f"{path} is not a readable HDF5 file: {error}") from error
-    with h5:
+    with open_hdf5(path, FrameError, "copy it again") as h5:
         if h5.attrs.get("format") != "leopold-frames":
             raise FrameError(f"{path} is an HDF5 file but holds no LEOPOLD frames")
         if h5.attrs["version"] > FORMAT_VERSION:
@@ -335,7 +362,14 @@ def _read_h5(path: Path) -> list[Frame]:
             )
         data = {name: h5[name][()] for name in h5 if isinstance(h5[name], h5py.Dataset)}
         sites = {name: (h5[name]["count"][()], h5[name]["index"][()]) for name in ("carrier_sites", "requested_sites")}
+        return _split_frames(data, sites)
+
+
+def _split_frames(data: dict[str, np.ndarray], sites: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[Frame]:
+    """The frames whose arrays lie end to end in `data`, and whose sites, with a count per frame, in `sites`."""
     counts = data["n_atoms"]
+    if not (counts >= 0).all() or counts.sum(dtype=float) != len(data["numbers"]):
+        raise FrameError(f"n_atoms adds up to {counts.sum(dtype=float):g}, numbers has {len(data['numbers'])} entries")
     starts = np.concatenate([[0], np.cumsum(counts)])
     site_starts = {name: np.concatenate([[0], np.cumsum(count)]) for name, (count, _) in sites.items()}
     frames = []

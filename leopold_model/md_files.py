@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from leopold_model import __version__
+from leopold_model.foreign import open_hdf5
 from leopold_model.tracks import LINK
 
 CHECKPOINT_FORMAT, CHECKPOINT_VERSION = "leopold-md-checkpoint", 1
@@ -97,7 +98,7 @@ def save_checkpoint(path: Path, fingerprint: str, arrays: dict[str, np.ndarray])
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, np.ndarray]:
     """Arrays of a checkpoint by name; CheckpointError when it is of another run."""
-    with h5py.File(path, "r") as h5:
+    with open_hdf5(path, CheckpointError, "delete it to start again") as h5:
         found = tuple(h5.attrs.get(k) for k in ("format", "version", "fingerprint"))
         if found != (CHECKPOINT_FORMAT, CHECKPOINT_VERSION, fingerprint):
             raise CheckpointError(

@@ -7,7 +7,9 @@ refused before it is looked up.
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,13 @@ class _Reader(pickle.Unpickler):
             raise ForeignPickle(f"{module}.{name}") from None
 
 
+def _look_through(data: bytes) -> None:
+    """Raise where a pickle promises more bytes, or places to remember things in, than it has: room is made first."""
+    for _, argument, _ in pickletools.genops(data):
+        if isinstance(argument, int) and argument > len(data):
+            raise ValueError(f"the number {argument} in a file of {len(data)} bytes")
+
+
 def read_pickle(path: str | Path) -> tuple[dict, dict]:
     """(configuration, parameters) of a published model, as nested dicts with numpy arrays.
 
@@ -86,8 +95,9 @@ def read_pickle(path: str | Path) -> tuple[dict, dict]:
     if not path.is_file():
         raise ModelError(f"published model {str(path)!r} does not exist")
     try:
-        with open(path, "rb") as handle:
-            config, params, *_ = _Reader(handle).load()
+        data = path.read_bytes()
+        _look_through(data)
+        config, params, *_ = _Reader(io.BytesIO(data)).load()
         if not isinstance(config, _Config) or not isinstance(params, dict):
             raise ValueError("it holds something else than a configuration and parameters")
     except ForeignPickle as error:

@@ -17,6 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from leopold_model.foreign import open_hdf5
+
 FORMAT = "leopold-track"
 FORMAT_VERSION = 1
 UNITS = "time fs, temperature K, energy eV, length Angstrom, moment mu_B"
@@ -169,29 +171,25 @@ def read_track(path: str | Path) -> TrackFile:
     path = Path(path)
     if not path.is_file():
         raise TrackError(f"track file {str(path)!r} does not exist")
-    try:
-        h5 = h5py.File(path, "r")
-    except OSError as error:
-        raise TrackError(f"{path} is not a readable HDF5 file ({error}); give track.h5 of `leopold md`") from error
-    with h5:
-        root = h5
-        if h5.attrs.get("format") != FORMAT and LINK in h5:
-            root = _follow(h5, path)
-        if root.attrs.get("format") != FORMAT:
-            raise TrackError(f"{path} holds no carrier track; give track.h5 or trajectory.h5 of `leopold md`")
-        if root.attrs["version"] > FORMAT_VERSION:
-            raise TrackError(
-                f"{path} has track format {root.attrs['version']}, newer than {FORMAT_VERSION}: update leopold"
-            )
-        try:
-            return TrackFile(
-                numbers=root["numbers"][()],
-                carrier=str(root.attrs["carrier"]),
-                n_carriers=int(root.attrs["n_carriers"]),
-                replicas=tuple(_replica(root[name]) for name in sorted(root) if name.startswith("replica_")),
-            )
-        except (KeyError, TypeError, OSError) as error:  # what is absent, or lies in a damaged part of the file
-            raise TrackError(f"{path} is an incomplete track ({error}); copy or make it again") from None
+    with open_hdf5(path, TrackError, "give track.h5 of `leopold md`", linked=LINK) as h5:
+        beside = _linked(h5, path) if h5.attrs.get("format") != FORMAT else None
+        if beside is None:
+            return _read(h5, path)
+    with open_hdf5(beside, TrackError, "give track.h5 of `leopold md`") as h5:
+        return _read(h5, beside)
+
+
+def _read(h5: h5py.File, path: Path) -> TrackFile:
+    if h5.attrs.get("format") != FORMAT:
+        raise TrackError(f"{path} holds no carrier track; give track.h5 or trajectory.h5 of `leopold md`")
+    if h5.attrs["version"] > FORMAT_VERSION:
+        raise TrackError(f"{path} has track format {h5.attrs['version']}, newer than {FORMAT_VERSION}: update leopold")
+    return TrackFile(
+        numbers=h5["numbers"][()],
+        carrier=str(h5.attrs["carrier"]),
+        n_carriers=int(h5.attrs["n_carriers"]),
+        replicas=tuple(_replica(h5[name]) for name in sorted(h5) if name.startswith("replica_")),
+    )
 
 
 def merge(tracks: Sequence[TrackFile]) -> TrackFile:
@@ -216,15 +214,15 @@ def _put(group, name: str, value, kind) -> None:
     group.create_dataset(name, data=value, track_times=False, **compression)
 
 
-def _follow(h5, path: Path):
-    try:
-        return h5[LINK]
-    except KeyError:
-        target = h5.get(LINK, getlink=True)
-        raise TrackError(
-            f"{path} links to {getattr(target, 'filename', LINK)!r}, which is not beside it: "
-            "copy it there or give it directly"
-        ) from None
+def _linked(h5: h5py.File, path: Path) -> Path | None:
+    """The track file that a trajectory links to, which lies beside it and nowhere else; None without a link."""
+    link = h5.get(LINK, getlink=True)
+    if not isinstance(link, h5py.ExternalLink):
+        return None
+    beside = path.with_name(Path(link.filename).name)
+    if link.filename != beside.name or not beside.is_file():
+        raise TrackError(f"{path} links to {link.filename!r}, which is not beside it: copy it there, or give it itself")
+    return beside
 
 
 def _replica(group) -> ReplicaTrack:

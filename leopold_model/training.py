@@ -278,7 +278,10 @@ class Training:
             raise DataError(f"{path} is not a readable checkpoint ({error}): delete it to start afresh") from None
         if fingerprint != self.fingerprint:
             raise DataError(f"{path} was written for other settings or frames: delete it to start afresh")
-        content = serialization.from_state_dict(self._content(), content)
-        self.state, self.best = jax.tree.map(jnp.asarray, (content["state"], content["best"]))
-        self.best_loss, self.best_epoch = float(content["best_loss"]), int(content["best_epoch"])
-        self.epoch, self.history = int(content["epoch"]), json.loads(content["history"])
+        try:
+            content = serialization.from_state_dict(self._content(), content)
+            self.state, self.best = jax.tree.map(jnp.asarray, (content["state"], content["best"]))
+            self.best_loss, self.best_epoch = float(content["best_loss"]), int(content["best_epoch"])
+            self.epoch, self.history = int(content["epoch"]), json.loads(content["history"])
+        except Exception as error:  # flax and jax raise a dozen kinds on what does not fit
+            raise DataError(f"{path} is not a whole checkpoint ({error}): delete it to start afresh") from None

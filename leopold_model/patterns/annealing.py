@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import h5py
 import numpy as np
 from ase.units import kB
 
+from leopold_model.foreign import open_hdf5
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.composition import Composition, random_configuration
 from leopold_model.patterns.lattice_file import Instance, lattice_from_text
@@ -245,13 +247,9 @@ def read_patterns(path: str | Path) -> Patterns:
         return Patterns(instance, supercell, json.loads(str(file.attrs["settings"])), **arrays)
 
 
-def _open(path: Path) -> h5py.File:
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise PatternError(
-            f"{path}: cannot be read as HDF5 ({error}); give the file of `leopold patterns anneal`"
-        ) from None
-    if file.attrs.get("format") != "leopold-anneal" or file.attrs["version"] > FORMAT_VERSION:
-        raise PatternError(f"{path} is no result of `leopold patterns anneal` of version {FORMAT_VERSION} or older")
-    return file
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    with open_hdf5(path, PatternError, "give the file of `leopold patterns anneal`") as file:
+        if file.attrs.get("format") != "leopold-anneal" or file.attrs["version"] > FORMAT_VERSION:
+            raise PatternError(f"{path} is no result of `leopold patterns anneal` of version {FORMAT_VERSION} or older")
+        yield file

@@ -17,15 +17,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from leopold_model.config import _Section
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.lattice import NEAR, Lattice, Operation
 from leopold_model.patterns.supercell import Supercell
 
+_Steps = Annotated[int, Field(ge=0, le=40)]
 SMEARING = 0.1
 ITERATIONS = 8
 
@@ -34,8 +36,8 @@ class DescriptorConfig(_Section):
     """Which descriptor: `window` (grid) in half parent vectors along each axis, `cutoff` (free, shell) in Angstrom."""
 
     kind: Literal["grid", "free", "shell"] = "grid"
-    window: tuple[int, int, int] = (6, 4, 4)
-    cutoff: float = 9.0
+    window: tuple[_Steps, _Steps, _Steps] = (6, 4, 4)
+    cutoff: float = Field(9.0, gt=0, le=50)
 
 
 @dataclass(frozen=True)

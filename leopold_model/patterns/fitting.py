@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from leopold_model.foreign import read_npz
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.network import HIDDEN, SLOPE
 from leopold_model.patterns.settings import PatternTrainConfig
@@ -61,19 +62,20 @@ class _Fit:
 
     def resume(self, path: Path, fingerprint: str) -> None:
         """Take over the state in a checkpoint."""
+        found = read_npz(path, PatternError, "delete it to start afresh")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
             header = json.loads(str(found["header"]))
-        except Exception as error:  # zip, json and numpy raise their own
+            if header["of"] != fingerprint:
+                raise PatternError(f"{path} is of a training with other labels or settings: delete it to start afresh")
+            leaves = [jnp.asarray(found[f"leaf_{k}"]) for k in range(len(jax.tree.leaves(self._arrays)))]
+            self.params, self.states, self.best = jax.tree.unflatten(jax.tree.structure(self._arrays), leaves)
+            self.history, self.lowest = list(found["history"]), found["lowest"]
+            self.last_better = header["last_better"]
+            self.rng.bit_generator.state = header["rng"]
+        except PatternError:
+            raise
+        except Exception as error:  # json, jax and numpy raise their own
             raise PatternError(f"{path} is no checkpoint of a training ({error}): delete it to start afresh") from None
-        if header["of"] != fingerprint:
-            raise PatternError(f"{path} is of a training with other labels or settings: delete it to start afresh")
-        leaves = [jnp.asarray(found[f"leaf_{k}"]) for k in range(len(jax.tree.leaves(self._arrays)))]
-        self.params, self.states, self.best = jax.tree.unflatten(jax.tree.structure(self._arrays), leaves)
-        self.history, self.lowest = list(found["history"]), found["lowest"]
-        self.last_better = header["last_better"]
-        self.rng.bit_generator.state = header["rng"]
 
 
 def fit(

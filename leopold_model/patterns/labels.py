@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from leopold_model.foreign import open_hdf5
 from leopold_model.frames import Frame
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.lattice_file import Instance, lattice_from_text
@@ -147,17 +148,14 @@ def write_labels(path: str | Path, labels: LabelSet) -> None:
 
 def read_labels(path: str | Path) -> LabelSet:
     """Read a label file."""
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != "leopold-pattern-labels" or file.attrs["version"] > FORMAT_VERSION:
-                raise PatternError(f"{path} is no file of pattern labels of version {FORMAT_VERSION} or older")
-            instance = lattice_from_text(str(file.attrs["lattice"]), str(path))
-            groups = tuple(
-                Labels(Supercell(instance.lattice, node["matrix"][:]), node["occupations"][:], node["energies"][:])
-                for node in file.values()
-            )
-    except OSError as error:
-        raise PatternError(f"{path}: cannot be read as HDF5 ({error})") from None
+    with open_hdf5(path, PatternError, "give labels of `leopold patterns`") as file:
+        if file.attrs.get("format") != "leopold-pattern-labels" or file.attrs["version"] > FORMAT_VERSION:
+            raise PatternError(f"{path} is no file of pattern labels of version {FORMAT_VERSION} or older")
+        instance = lattice_from_text(str(file.attrs["lattice"]), str(path))
+        groups = tuple(
+            Labels(Supercell(instance.lattice, node["matrix"][:]), node["occupations"][:], node["energies"][:])
+            for node in file.values()
+        )
     if not groups:
         raise PatternError(f"{path} holds no labels")
     return LabelSet(instance, groups)

@@ -13,13 +13,14 @@ from ase import Atoms
 from ase.io import read
 from pydantic import Field, model_validator
 
-from leopold_model.config import ConfigError, _Section, parse
+from leopold_model.config import ConfigError, _Section, parse, read_yaml
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.composition import Composition
 from leopold_model.patterns.lattice import Lattice, Species, lattice_from_structure
 from leopold_model.patterns.supercell import Supercell
 
 SHIPPED = files("leopold_model.patterns") / "instances"
+SHORTEST = 0.5  # Angstrom, between lattice planes
 Vector = Annotated[tuple[float, float, float], Field(description="Angstrom")]
 
 
@@ -119,20 +120,31 @@ def load_lattice(name: str | Path) -> Instance:
     path = Path(name)
     if not path.is_file():
         raise PatternError(f"lattice {str(name)!r}: no such file, and none of {', '.join(shipped())}")
-    return lattice_from_text(path.read_text(), str(path), path.parent)
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise PatternError(f"{path} is not valid YAML: {error}") from None
+    return lattice_from_text(text, str(path), path.parent)
 
 
 def lattice_from_text(text: str, where: str = "lattice", folder: Path | None = None) -> Instance:
-    """The lattice written in YAML `text`; a structure file in it lies in `folder`."""
+    """The lattice written in YAML `text`; a structure file in it lies in `folder`, and without one is refused."""
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PatternError(f"{where} is not valid YAML: {error}") from None
-    try:
+        data = read_yaml(text, where)
         config: LatticeConfig = parse(data, LatticeConfig, where=where)
     except ConfigError as error:
         raise PatternError(str(error)) from None
-    atoms = _structure(config, folder or Path())
+    try:
+        return _instance(text, data, config, folder)
+    except PatternError as error:
+        raise PatternError(f"{where}: {error}") from None
+    except Exception as error:  # spglib and numpy raise their own on cells without a volume, positions that are none
+        raise PatternError(f"{where}: no lattice can be made of it ({error})") from error
+
+
+def _instance(text: str, data: dict, config: LatticeConfig, folder: Path | None) -> Instance:
+    atoms = _structure(config, folder)
+    _check(atoms, config)
     if config.structure.file:  # the text has to stand alone
         cell, fractional = atoms.cell.array.tolist(), atoms.get_scaled_positions(wrap=False)
         rows = [[s, *map(float, x)] for s, x in zip(atoms.get_chemical_symbols(), fractional, strict=True)]
@@ -149,7 +161,17 @@ def lattice_from_text(text: str, where: str = "lattice", folder: Path | None = N
     return Instance(lattice, dict(config.supercells), text)
 
 
-def _structure(config: LatticeConfig, folder: Path) -> Atoms:
+def _check(atoms: Atoms, config: LatticeConfig) -> None:
+    """Refuse a cell in which nothing has room: what is within some Angstrom could be any number of sites."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+    if not (heights > SHORTEST).all():
+        raise PatternError(f"structure.cell: planes {heights.min():.2g} A apart, at least {SHORTEST} A are needed")
+    outside = [i for i in config.structure.fixed if not 0 <= i < len(atoms)]
+    if outside:
+        raise PatternError(f"structure.fixed: atom {outside[0]}, but the cell has atoms 0 to {len(atoms) - 1}")
+
+
+def _structure(config: LatticeConfig, folder: Path | None) -> Atoms:
     given = config.structure
     if given.file is None:
         symbols, positions = [row[0] for row in given.atoms], [row[1:] for row in given.atoms]
@@ -157,6 +179,8 @@ def _structure(config: LatticeConfig, folder: Path) -> Atoms:
             return Atoms(symbols, scaled_positions=positions, cell=given.cell, pbc=config.pbc)
         except KeyError as error:
             raise PatternError(f"{config.name}: structure.atoms: {error} is no element symbol") from None
+    if folder is None:
+        raise PatternError(f"structure.file = {given.file!r} has no folder here: write cell and atoms out")
     try:
         atoms: Atoms = read(folder / given.file)  # type: ignore[assignment]
     except Exception as error:  # ASE raises a dozen kinds

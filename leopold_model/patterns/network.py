@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from leopold_model.foreign import read_npz
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.descriptor import Descriptor, DescriptorConfig
 from leopold_model.patterns.lattice_file import Instance, lattice_from_text
@@ -97,25 +99,33 @@ class PatternModel:
 
 def load_pattern_model(path: str | Path) -> PatternModel:
     """Inverse of `PatternModel.save`."""
+    remedy = "give a model of `leopold patterns train`"
+    arrays = read_npz(path, PatternError, remedy)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            arrays: dict[str, Any] = {name: file[name] for name in file.files if name != "header"}
-    except FileNotFoundError:
-        raise PatternError(f"model {str(path)!r} does not exist") from None
-    except Exception as error:  # zip, json and numpy raise their own
-        raise PatternError(
-            f"{path} is not a model of patterns ({error}): give one of `leopold patterns train`"
-        ) from None
-    if header.get("format") != "leopold-patterns" or header["version"] > FORMAT_VERSION:
-        raise PatternError(f"{path}: format {header.get('format')!r} version {header.get('version')}: update leopold")
+        return _model(json.loads(str(arrays.pop("header"))), arrays, path)
+    except PatternError:
+        raise
+    except Exception as error:  # json, pydantic and numpy raise their own
+        raise PatternError(f"{path} is not a model of patterns, or damaged ({error}): {remedy}") from error
+
+
+def _model(header: dict, arrays: dict[str, np.ndarray], path: str | Path) -> PatternModel:
+    if header["format"] != "leopold-patterns" or header["version"] > FORMAT_VERSION:
+        raise PatternError(f"{path}: format {header['format']!r} version {header['version']}: update leopold")
     instance = lattice_from_text(header["lattice"], str(path))
     descriptor = Descriptor(instance.lattice, DescriptorConfig(**header["descriptor"]))
     depth = len(HIDDEN) + 1
     layers = [
         [(arrays[f"{t}.{k}.w"], arrays[f"{t}.{k}.b"]) for k in range(depth)] for t in range(len(descriptor.types))
     ]
-    return PatternModel(instance, descriptor, layers, header["report"])
+    members = len(layers[0][0][0])
+    for (b, _), of_type in zip(descriptor.types, layers, strict=True):
+        sizes = descriptor.surroundings[b].n_features, *HIDDEN, 1
+        for (n_in, n_out), (weights, biases) in zip(pairwise(sizes), of_type, strict=True):
+            shapes, kinds = (weights.shape, biases.shape), weights.dtype.kind + biases.dtype.kind
+            if shapes != ((members, n_in, n_out), (members, n_out)) or kinds != "ff":
+                raise PatternError(f"{path}: arrays of shapes {shapes} do not fit its lattice: damaged, copy it again")
+    return PatternModel(instance, descriptor, layers, dict(header["report"]))
 
 
 def site_energies(layers: Layers, features: np.ndarray) -> np.ndarray:

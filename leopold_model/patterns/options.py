@@ -59,11 +59,11 @@ def composition_of(instance: Instance, supercell: str, counts: str | None, deloc
 
 def settings_of(config: Path | None, settings: tuple[str, ...]) -> dict[str, Any]:
     """Those of a YAML file, then single ones; `descriptor.kind=free` reaches into a section."""
-    import yaml
+    from leopold_model.config import ConfigError, read_yaml
 
     try:
-        data = (yaml.safe_load(config.read_text()) or {}) if config else {}
-    except (OSError, yaml.YAMLError) as error:
+        data = (read_yaml(config.read_bytes(), str(config)) or {}) if config else {}
+    except (OSError, ConfigError) as error:
         raise PatternError(f"--config {config}: cannot be read ({error})") from None
     for text in settings:
         name, value = pair(text, "--set")
@@ -71,7 +71,7 @@ def settings_of(config: Path | None, settings: tuple[str, ...]) -> dict[str, Any
         *path, last = name.split(".")
         for part in path:
             section = section.setdefault(part, {})
-        section[last] = yaml.safe_load(value)
+        section[last] = read_yaml(value, f"--set {name}")
     return data
 
 

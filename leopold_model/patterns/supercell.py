@@ -15,6 +15,8 @@ import numpy as np
 from leopold_model.patterns import PatternError
 from leopold_model.patterns.lattice import Lattice
 
+MAX_CELLS = 10**8  # in a supercell: more is a mistake, or a damaged file
+
 
 @dataclass(frozen=True)
 class Supercell:
@@ -28,6 +30,8 @@ class Supercell:
         matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
         if matrix.shape != (3, 3) or not np.array_equal(matrix, np.rint(matrix)):
             raise PatternError(f"supercell matrix {matrix.tolist()}: expected three integers or a 3x3 integer matrix")
+        if not np.abs(matrix).max() <= MAX_CELLS or abs(np.linalg.det(matrix)) > MAX_CELLS:
+            raise PatternError(f"supercell matrix {matrix.tolist()}: more than {MAX_CELLS:.0e} parent cells")
         if not round(abs(np.linalg.det(matrix))):
             raise PatternError(f"supercell matrix {matrix.tolist()} has determinant 0: its rows must be independent")
         for axis in np.flatnonzero(~self.lattice.pbc):

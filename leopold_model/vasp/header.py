@@ -20,6 +20,7 @@ _REAL = re.compile(rb"-?\d*\.\d+(?:[EeDd][+-]?\d+)?|\*+")
 _NINE_DECIMALS = re.compile(rb"-?\d*\.\d{9}|\*{13}")
 _FOUND = re.compile(rb"\b(OCCDIR\d+|OCCEXT)\s+found")
 _IMPOSED = re.compile(rb"\bATOM\s+(\d+)\s+Spin")
+MAX_ATOMS = 1_000_000  # of a cell; a damaged or hostile file may say anything
 _SPECIES_ROWS = {b"ions per type =": "counts", b"LDAUL =": "ldau_l", b"LDAUU =": "ldau_u", b"LDAUJ =": "ldau_j"}
 
 
@@ -162,7 +163,7 @@ def read_header(lines: Iterator[bytes], header: Header) -> bytes:
         species = [_element(content.split(":")[0]) for content in contents[: len(species)]]
     if species and len(species) == len(header.counts):
         header.symbols = [s for s, n in zip(species, header.counts, strict=True) for _ in range(n)]
-    if n_atoms and n_atoms > 0 and not header.counts:
+    if n_atoms and not header.counts and possible([n_atoms]):
         header.counts = [n_atoms]  # of unknown kinds
     if occ_title or occ_tags:
         header.occ_banner = OccBanner(tuple(dict.fromkeys(occ_tags)), tuple(dict.fromkeys(occ_atoms)))
@@ -175,9 +176,16 @@ def _counts(row: bytes, n_atoms: int | None) -> list[int]:
     text = row.decode("ascii", "replace").rstrip()
     for words in (text.split(), [text[max(i - 4, 0) : i] for i in range(len(text), 0, -4)][::-1]):
         counts = [_number(word, int) for word in words if word.strip()]
-        if counts and all(n and n > 0 for n in counts) and n_atoms in (None, sum(counts)):  # type: ignore[arg-type]
-            return counts  # type: ignore[return-value]
+        known = [n for n in counts if n is not None]
+        if counts and known == counts and possible(known) and n_atoms in (None, sum(known)):
+            return known
     return []
+
+
+def possible(counts: Iterable[int]) -> bool:
+    """Whether these can be the atoms of each species in a cell."""
+    counts = list(counts)
+    return all(n > 0 for n in counts) and sum(counts) <= MAX_ATOMS
 
 
 class Truncated(Exception):

@@ -16,7 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from leopold_model.foreign import allowed
 from leopold_model.vasp.run import VaspError
+
+_PIECE = 1 << 20  # bytes unpacked at a time: a small file may hold terabytes
+_LONGEST = 1 << 24  # bytes of a line
 
 # how a compressed file begins: what undoes the compression; found by content, since files are renamed
 _COMPRESSIONS: dict[bytes, Callable[[], Any]] = {
@@ -35,24 +39,37 @@ def open_lines(path: str | Path):
         start = plain.peek(6)[:6]  # type: ignore[attr-defined]
         for magic, decompressor in _COMPRESSIONS.items():
             if start.startswith(magic):
-                yield _decompressed(plain, decompressor)
+                yield _decompressed(plain, decompressor, allowed(path))
                 return
         yield iter(plain)
 
 
-def _decompressed(handle: BinaryIO, decompressor: Callable[[], Any]) -> Iterator[bytes]:
-    """Lines of a compressed file; damage ends them."""
-    stream, rest = decompressor(), b""
-    while chunk := handle.read(1 << 16):
-        try:
-            data = stream.decompress(chunk)
-            while stream.eof and stream.unused_data:  # files put end to end
-                chunk, stream = stream.unused_data, decompressor()
-                data += stream.decompress(chunk)
-        except (zlib.error, lzma.LZMAError, OSError):
-            break
+def _decompressed(handle: BinaryIO, decompressor: Callable[[], Any], most: int) -> Iterator[bytes]:
+    """Lines of a compressed file; damage ends them, and so does more than `most` bytes or an endless line."""
+    rest, total = b"", 0
+    for data in _unpacked(handle, decompressor):
+        total += len(data)
         lines = io.BytesIO(rest + data).readlines()
         rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
         yield from lines
+        if total > most or len(rest) > _LONGEST:
+            return
     if rest:
         yield rest
+
+
+def _unpacked(handle: BinaryIO, decompressor: Callable[[], Any]) -> Iterator[bytes]:
+    """The content of a compressed file in pieces; damage ends it."""
+    stream = decompressor()
+    while chunk := handle.read(1 << 16):
+        try:
+            while True:
+                if stream.eof:  # files put end to end
+                    stream = decompressor()
+                yield stream.decompress(chunk, _PIECE)
+                # of what was read, zlib gives back what it has not unpacked; the others keep it
+                chunk = stream.unused_data if stream.eof else getattr(stream, "unconsumed_tail", b"")
+                if not chunk and (stream.eof or getattr(stream, "needs_input", True)):
+                    break
+        except (zlib.error, lzma.LZMAError, OSError):
+            return

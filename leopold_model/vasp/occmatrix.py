@@ -51,7 +51,7 @@ def read_occmatrix(path: str | Path) -> dict[int, tuple[int, np.ndarray, np.ndar
 
     A block with one spin sets up only; VASP leaves down at zero, and so does this.
     """
-    lines = _Lines(Path(path).read_text().splitlines(), str(path))
+    lines = _Lines(Path(path).read_text(errors="replace").splitlines(), str(path))
     (n_atoms,) = lines.numbers(1, int)
     matrices = {}
     for _ in range(n_atoms):

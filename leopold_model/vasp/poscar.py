@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from leopold_model.vasp.header import MAX_ATOMS, possible
 from leopold_model.vasp.run import VaspError
 
 
@@ -53,14 +54,13 @@ def write_poscar(
 
 def read_poscar(path: str | Path) -> tuple[Atoms, np.ndarray | None]:
     """Atoms and velocities (n, 3) in Angstrom/fs (None if the file has none) of a POSCAR or CONTCAR of VASP 5 or 6."""
-    lines = iter(Path(path).read_text().splitlines())
     try:
-        return _read(lines)
+        return _read(iter(Path(path).read_text(errors="replace").splitlines()))
     except (StopIteration, IndexError):
         raise VaspError(f"{path} ends too early: it was cut while it was written; use the last whole one") from None
     except VaspError as error:
         raise VaspError(f"{path}: {error}") from None
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise VaspError(f"{path}: {error}; expected a POSCAR of VASP 5 or 6 with a line of species") from None
 
 
@@ -77,6 +77,8 @@ def _read(lines: Iterator[str]) -> tuple[Atoms, np.ndarray | None]:
     if unknown:
         raise VaspError(f"species {unknown[0]!r} is no element: name the blocks by chemical symbols")
     counts = [int(w) for w in next(lines).split()[: len(species)]]
+    if not possible(counts):
+        raise VaspError(f"counts {counts}: no number of atoms that a cell can have")
     symbols = [s for s, n in zip(species, counts, strict=True) for _ in range(n)]
     mode = next(lines).strip()[:1].lower()
     if mode == "s":  # selective dynamics
@@ -121,7 +123,7 @@ def read_magmom(tag: str | Sequence) -> list[float]:
     for word in tag.split() if isinstance(tag, str) else tag:
         count, _, value = str(word).rpartition("*")
         try:
-            moments += [float(value)] * (int(count) if count else 1)
+            moments += [float(value)] * min(int(count) if count else 1, MAX_ATOMS)
         except ValueError:
             raise VaspError(f"MAGMOM: {word!r} is neither a number nor count*number") from None
     return moments

@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from leopold_model.foreign import open_hdf5
 from leopold_model.vasp.header import OccBanner
 from leopold_model.vasp.run import Run, Step, VaspError
 from leopold_model.vasp.template import shells_from_list, shells_to_list
@@ -56,22 +57,22 @@ def write_reduced(path: str | Path, run: Run) -> None:
 
 def read_reduced(path: str | Path) -> Run:
     """Inverse of `write_reduced`; VaspError if the file is none of its results, or cut."""
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise VaspError(f"{path}: not a reduced VASP run; make it with `leopold reduce-vasp OUTCAR`")
-            plain = json.loads(file["run"][()])
-            scalars = {name: file[f"steps/{name}"][:].tolist() for name in _SCALARS}
-            steps = [
-                Step(complete=True, **dict(zip(_SCALARS, row, strict=True)))
-                for row in zip(*scalars.values(), strict=True)
-            ]
-            for name in _ARRAYS:
-                if name in file:
-                    for k, value in zip(file[f"{name}/steps"][:], file[f"{name}/values"][:], strict=True):
-                        setattr(steps[k], name, value)
-    except (OSError, KeyError) as error:
-        raise VaspError(f"{path}: damaged ({error}); reduce OUTCAR again") from None
+    with open_hdf5(path, VaspError, "reduce OUTCAR again") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise VaspError(f"{path}: not a reduced VASP run; make it with `leopold reduce-vasp OUTCAR`")
+        plain = json.loads(file["run"][()])
+        scalars = {name: file[f"steps/{name}"][:].tolist() for name in _SCALARS}
+        arrays = {name: (file[f"{name}/steps"][:], file[f"{name}/values"][:]) for name in _ARRAYS if name in file}
+        return _run(plain, scalars, arrays)
+
+
+def _run(plain: dict, scalars: dict[str, list], arrays: dict[str, tuple[np.ndarray, np.ndarray]]) -> Run:
+    steps = [
+        Step(complete=True, **dict(zip(_SCALARS, row, strict=True))) for row in zip(*scalars.values(), strict=True)
+    ]
+    for name, (having, values) in arrays.items():
+        for k, value in zip(having, values, strict=True):
+            setattr(steps[k], name, value)
     for step, moment in zip(steps, scalars["cell_moment"], strict=True):
         step.cell_moment = None if np.isnan(moment) else moment
     for k, atoms in plain.pop("unphysical").items():

@@ -24,6 +24,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from leopold_model.foreign import open_hdf5
+from leopold_model.vasp.header import possible
 from leopold_model.vasp.outcar import KILOBAR
 from leopold_model.vasp.run import Run, Step, VaspError, problems
 from leopold_model.vasp.spheres import occupations_from_spheres
@@ -51,11 +53,8 @@ def read_vaspout(path: str | Path) -> Run:
     """
     if not Path(path).is_file():
         raise VaspError(f"{path} does not exist: give a run folder, or its OUTCAR, vaspout.h5 or vasprun.xml")
-    try:
-        with h5py.File(path, "r") as h5:
-            return _read(h5, Run(path=str(path)))
-    except Exception as error:  # h5py raises a dozen kinds on damaged files
-        raise VaspError(f"{path} is no readable vaspout.h5 ({error}): give OUTCAR or vasprun.xml") from None
+    with open_hdf5(path, VaspError, "this is no vaspout.h5: give OUTCAR or vasprun.xml") as h5:
+        return _read(h5, Run(path=str(path)))
 
 
 def _read(h5: h5py.File, run: Run) -> Run:
@@ -95,6 +94,8 @@ def _settings(h5: h5py.File, run: Run) -> None:
     structure: Mapping = next((h5[name] for name in ("results/positions", "input/poscar") if name in h5), {})
     if "ion_types" in structure:
         run.counts = [int(n) for n in np.atleast_1d(structure["number_ion_types"][()])]
+        if not possible(run.counts):
+            raise VaspError(f"number_ion_types = {run.counts[:10]}: no number of atoms that a cell can have")
         positions = h5.get(f"{_DYNAMICS}/position_ions")
         if positions is not None and positions.shape[1] != run.n_atoms:
             raise VaspError(f"{run.n_atoms} atoms in number_ion_types, {positions.shape[1]} in position_ions")

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 from ase.units import kB
 
+from leopold_model.vasp.header import possible
 from leopold_model.vasp.lines import open_lines
 from leopold_model.vasp.outcar import KILOBAR
 from leopold_model.vasp.run import Run, Step, problems
@@ -47,15 +48,18 @@ def read_vasprun(path: str | Path) -> Run:
     with open_lines(path) as lines:
         parser = ElementTree.XMLPullParser(["start", "end"])  # type: ignore[var-annotated]
         try:
-            for line in lines:
-                parser.feed(_allowed(line))
+            for line in map(_allowed, lines):
+                if b"<!DOCTYPE" in line:  # VASP writes none; entities that it declares unfold to gigabytes
+                    break
+                parser.feed(line)
                 for event, element in cast(Events, parser.read_events()):
                     if event == "start":
                         reader.opens(element)
                     else:
                         reader.closes(element)
-            parser.close()
-            run.finished = True
+            else:
+                parser.close()
+                run.finished = True
         except ElementTree.ParseError:
             pass
     if reader.started > reader.closed:
@@ -94,7 +98,9 @@ class _Reader:
         elif element.tag == "array" and name == "atomtypes":
             rows = [[(c.text or "").strip() for c in row] for row in element.iter("rc")]
             with suppress(ValueError, IndexError):
-                run.counts, run.valences = [int(row[0]) for row in rows], [float(row[3]) for row in rows]
+                counts, valences = [int(row[0]) for row in rows], [float(row[3]) for row in rows]
+                if possible(counts):
+                    run.counts, run.valences = counts, valences
         elif element.tag == "calculation":
             self.closed += 1
             step = _step(run, element, self.closed, self.pressure)

@@ -12,9 +12,7 @@ import difflib
 from copy import deepcopy
 from pathlib import Path
 
-import yaml
-
-from leopold_model.config import parse
+from leopold_model.config import ConfigError, parse, read_yaml
 from leopold_workflows.protocols.material import Material
 
 FOLDER = Path(__file__).parent
@@ -66,9 +64,9 @@ def _read(path: Path, what: str) -> dict:
         names = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise ProtocolError(f"no {what}: {_nearest(path.stem, names)}")
     try:
-        return yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ProtocolError(f"{path} is not valid YAML: {error}") from None
+        return read_yaml(path.read_bytes(), str(path))
+    except ConfigError as error:
+        raise ProtocolError(str(error)) from None
 
 
 def _nearest(key, names) -> str:

@@ -281,7 +281,7 @@ def test_a_track_without_replicas_or_with_parts_missing_is_explained(run, tmp_pa
             del h5[missing]
         result = CliRunner().invoke(main, ["hops", str(path)])
         assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
-        assert "incomplete track" in result.output and missing.rpartition("/")[2] in result.output
+        assert "is damaged" in result.output and missing.rpartition("/")[2] in result.output
     for option in ("--cutoff", "--tau-min"):
         result = CliRunner().invoke(main, ["hops", str(path), option, "-1"])
         assert result.exit_code == 2 and option in result.output

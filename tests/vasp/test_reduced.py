@@ -83,7 +83,7 @@ def test_a_damaged_file_is_said(outcar, tmp_path):
     write_reduced(tmp_path / "run.h5", read_outcar(outcar))
     whole = (tmp_path / "run.h5").read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(VaspError, match=r"cut\.h5: damaged"):
+    with pytest.raises(VaspError, match=r"cut\.h5 is not a readable HDF5 file.*reduce OUTCAR again"):
         read_reduced(tmp_path / "cut.h5")
-    with pytest.raises(VaspError, match="damaged"):
+    with pytest.raises(VaspError, match="not a readable HDF5 file"):
         read_reduced(outcar)

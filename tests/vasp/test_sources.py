@@ -99,5 +99,5 @@ def test_files_are_known_by_their_content(folder):
 
 def test_a_damaged_file_alone_is_said(tmp_path):
     (tmp_path / "vaspout.h5").write_bytes(b"damaged")
-    with pytest.raises(VaspError, match=r"no readable vaspout\.h5"):
+    with pytest.raises(VaspError, match="not a readable HDF5 file"):
         read_run(tmp_path)

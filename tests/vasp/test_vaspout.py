@@ -108,10 +108,10 @@ def test_damage_is_named(tmp_path, made):
     data = path.read_bytes()
     for content in (b"", b"not HDF5", data[: len(data) // 2]):
         path.write_bytes(content)
-        with pytest.raises(VaspError, match=r"vaspout.h5 is no readable .* give OUTCAR"):
+        with pytest.raises(VaspError, match=r"vaspout.h5 is not a readable HDF5 file .* give OUTCAR"):
             read_vaspout(path)
     path, _ = made(change=lambda h5: h5.__delitem__(f"{DYNAMICS}/energies_tags"))
-    with pytest.raises(VaspError, match="no readable"):
+    with pytest.raises(VaspError, match=r"is damaged .*energies_tags"):
         read_vaspout(path)
     with pytest.raises(VaspError, match="does not exist"):
         read_vaspout(tmp_path / "gone.h5")
