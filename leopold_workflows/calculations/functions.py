@@ -77,6 +77,15 @@ def lower_learning_rate(parameters: orm.Dict, factor: orm.Float) -> orm.Dict:
 
 
 @calcfunction
+def smaller_batches(parameters: orm.Dict) -> orm.Dict:
+    """Training parameters with half the frames in a batch (the schema's default where absent), at least one."""
+    from leopold_model.config import TrainConfig, parse
+
+    data = parameters.get_dict()
+    return orm.Dict(data | {"batch_size": max(1, parse(data, TrainConfig).batch_size // 2)})
+
+
+@calcfunction
 def updated(parameters: orm.Dict, changes: orm.Dict) -> orm.Dict:
     """`parameters` with `changes` laid over them, sections merged key by key."""
 

@@ -14,7 +14,8 @@ from leopold_model.config import ConfigError, parse
 
 RESULT = "result.json"
 STDOUT, STDERR = "leopold.out", "leopold.err"
-OUT_OF_WALLTIME = 410  # exit status of every job that can be continued
+OUTPUT_MISSING = 310  # exit status of every job that left nothing
+OUT_OF_WALLTIME = 410  # and of every one that can be continued
 
 
 class LeopoldCalculation(CalcJob):
@@ -42,7 +43,10 @@ class LeopoldCalculation(CalcJob):
         spec.default_output_node = "results"
         # what left no result, or an incomplete one, must run again when the same inputs come back
         spec.exit_code(
-            310, "ERROR_OUTPUT_MISSING", message="The job left no {name}: see {stderr}.", invalidates_cache=True
+            OUTPUT_MISSING,
+            "ERROR_OUTPUT_MISSING",
+            message="The job left no {name}: see {stderr}.",
+            invalidates_cache=True,
         )
         spec.exit_code(
             311, "ERROR_RESULT_UNREADABLE", message="{name} cannot be used: {reason}", invalidates_cache=True

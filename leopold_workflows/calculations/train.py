@@ -33,6 +33,9 @@ class TrainCalculation(ResumableCalculation):
         spec.input("initial_model", valid_type=ModelData, required=False, help="Model to start from.")
         spec.inputs.validator = validate_inputs
         spec.output("model", valid_type=ModelData, required=False, help="The trained model.")
+        spec.exit_code(
+            421, "ERROR_OUT_OF_MEMORY", message="The training ran out of memory: {said}.", invalidates_cache=True
+        )
         spec.exit_code(430, "ERROR_TRAINING_DIVERGED", message="The training diverged: {reason}.")
 
     def prepare_for_submission(self, folder):

@@ -27,7 +27,7 @@ class ModelData(FixedFileData):
             line = handle.readline(1 << 22)
         try:
             header = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             header = None
         if not isinstance(header, dict):
             raise ValueError(f"{path.name} does not begin with a JSON header line: not a LEOPOLD model file")

@@ -37,9 +37,12 @@ class PathwaySetData(FixedFileData):
 
     @classmethod
     def _attributes_of(cls, path: Path) -> dict:
-        catalogue = json.loads(path.read_text())
+        try:
+            catalogue = json.loads(path.read_bytes())
+        except RecursionError as error:
+            raise ValueError(f"{path.name} is nested too deeply: {error}") from None
         pathways = catalogue.get("pathways") if isinstance(catalogue, dict) else None
-        if pathways is None or any("name" not in p for p in pathways):
+        if not isinstance(pathways, list) or any(not isinstance(p, dict) or "name" not in p for p in pathways):
             raise ValueError("a pathway catalogue is a mapping with a list 'pathways' whose entries have a 'name'")
         names = [p["name"] for p in pathways]
         if len(set(names)) != len(names):

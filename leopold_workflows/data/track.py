@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 
+from leopold_model.foreign import open_hdf5
 from leopold_workflows.data.fixed_file import FixedFileData
 
 
@@ -20,11 +21,7 @@ class TrackData(FixedFileData):
 
     @classmethod
     def _attributes_of(cls, path: Path) -> dict:
-        try:
-            h5 = h5py.File(path, "r")
-        except OSError as error:
-            raise ValueError(f"{path.name} is not a readable HDF5 file: {error}") from error
-        with h5:
+        with open_hdf5(path, ValueError, "give track.h5 of `leopold md`") as h5:
             if h5.attrs.get("format") != "leopold-track":
                 raise ValueError(f"{path.name} holds no LEOPOLD carrier track")
             replicas = [h5[name] for name in sorted(h5) if name.startswith("replica")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from aiida import orm
 
+from leopold_model.foreign import read_npz
 from leopold_workflows.calculations.evaluate import PREDICTIONS
 from leopold_workflows.parsers.result import ResultParser, first_nan
 
@@ -16,10 +16,11 @@ class EvaluateParser(ResultParser):
             return self._unreadable("result.json", f"{nan} is not a number: the model gave no finite value")
         if PREDICTIONS not in self.retrieved.base.repository.list_object_names():
             return self._missing(PREDICTIONS)
-        with self.retrieved.base.repository.open(PREDICTIONS, "rb") as handle:
-            try:
-                arrays = {name: array for name, array in np.load(handle).items() if array.dtype.kind in "fiub"}
-            except (ValueError, OSError) as error:
-                return self._unreadable(PREDICTIONS, error)
-        self.out("predictions", orm.ArrayData(arrays))
+        try:
+            with self.retrieved.base.repository.as_path(PREDICTIONS) as path:
+                arrays = read_npz(path, ValueError, "run it again")
+            numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "fiub"}
+            self.out("predictions", orm.ArrayData(numbers))
+        except ValueError as error:
+            return self._unreadable(PREDICTIONS, error)
         return None

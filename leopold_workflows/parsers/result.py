@@ -26,7 +26,10 @@ class ResultParser(Parser):
         self.out("results", orm.Dict(without_nan(result)))
         if result.get("status") == "out_of_walltime":  # there is a checkpoint and nothing else
             return self.exit_codes.ERROR_OUT_OF_WALLTIME
-        return self.parse_result(result)
+        try:
+            return self.parse_result(result)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:  # keys or kinds that are not the verb's
+            return self._unreadable(RESULT, f"{type(error).__name__}: {error}")
 
     def parse_result(self, result: dict) -> ExitCode | None:
         """Nodes and exit code of a readable `result` of a job that came to its end."""
@@ -35,7 +38,7 @@ class ResultParser(Parser):
     def _content(self, name: str) -> str | None:
         if name not in self.retrieved.base.repository.list_object_names():
             return None
-        return self.retrieved.base.repository.get_object_content(name)
+        return self.retrieved.base.repository.get_object_content(name, "rb").decode(errors="replace")
 
     def _missing(self, name: str) -> ExitCode:
         last = [line for line in (self._content(STDERR) or "").splitlines() if line.strip()][-1:]
@@ -62,8 +65,8 @@ def read_result(text: str) -> dict:
     if not text.strip():
         raise ValueError("it is empty: the job was killed before it wrote anything")
     try:
-        result = json.loads(text)
-    except ValueError as error:
+        result = json.loads(text.replace("\\u0000", "\\ufffd"))  # which PostgreSQL does not store
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON ({error}): the job was killed while it wrote") from None
     if not isinstance(result, dict):
         raise ValueError(f"a JSON object is expected, found {type(result).__name__}")

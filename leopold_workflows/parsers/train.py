@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
+from aiida.engine import CalcJob
+
+from leopold_workflows.calculations.job import STDERR
 from leopold_workflows.calculations.train import MODEL
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.parsers.result import ResultParser, first_nan
 
+SCHEDULER_STDERR = "_scheduler-stderr.txt"
+# words of XLA, of Python and the driver, of SLURM
+_OUT_OF_MEMORY = re.compile(r".*(RESOURCE_EXHAUSTED|MemoryError|out of memory|oom[-_ ]kill).*", re.IGNORECASE)
+
 
 class TrainParser(ResultParser):
+    def _missing(self, name):
+        printed = f"{self._content(STDERR)}\n{self._content(SCHEDULER_STDERR)}"
+        said = _OUT_OF_MEMORY.search(printed)
+        if said or self.node.exit_status == CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY.status:
+            return self.exit_codes.ERROR_OUT_OF_MEMORY.format(said=said[0].strip() if said else "the scheduler says so")
+        return super()._missing(name)
+
     def parse_result(self, result):
         status = result.get("status")
         if status == "diverged":

@@ -245,21 +245,22 @@ class LeopoldVaspParser(Parser):
         return adapter.lower(self.node.inputs.parameters.get_dict()).get(tag, default)
 
     def _notifications(self) -> list[dict]:
-        try:
-            text = self.retrieved.base.repository.get_object_content("vasp_output")
-        except OSError:
-            return []
-        messages = "".join(line for line in text.splitlines(keepends=True) if not _PROGRESS.match(line))
+        messages = "".join(line for line in self._printed().splitlines(keepends=True) if not _PROGRESS.match(line))
         stream = _Messages(file_handler=io.StringIO(messages), logger=self.logger)
         return [{"name": m.shortname, "kind": m.kind, "message": m.message} for m in stream.entries]
 
     def _last_words(self) -> str:
         """The last line on standard output or error."""
-        try:
-            lines = self.retrieved.base.repository.get_object_content("vasp_output").split("\n")
-        except OSError:
-            return "it printed nothing"
+        lines = self._printed().split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
+    def _printed(self) -> str:
+        """Standard output and error, which a run that was killed may have left with anything in it."""
+        try:
+            printed = self.retrieved.base.repository.get_object_content("vasp_output", "rb")
+        except OSError:
+            return ""
+        return printed.decode(errors="replace").replace("\0", "")
 
 
 class _Messages(Stream):

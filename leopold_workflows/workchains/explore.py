@@ -132,6 +132,7 @@ def explore_inputs(settings: dict, recipe: dict, code: orm.AbstractCode) -> dict
         "dynamics": {
             "md": {"code": code, "parameters": orm.Dict(parameters), "metadata": {"options": settings["options"]}},
             "max_iterations": orm.Int(settings["max_iterations"]),
+            "on_unhandled_failure": orm.Str(settings["on_unhandled_failure"]),
         },
         "hops": orm.Dict(hops | settings["hops"]),
         "min_fraction": orm.Float(settings["min_fraction"]),

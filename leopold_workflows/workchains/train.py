@@ -5,7 +5,8 @@ from __future__ import annotations
 from aiida import orm
 from aiida.engine import ProcessHandlerReport, process_handler
 
-from leopold_workflows.calculations.functions import lower_learning_rate
+from leopold_model.config import TrainConfig, parse
+from leopold_workflows.calculations.functions import lower_learning_rate, smaller_batches
 from leopold_workflows.calculations.train import TrainCalculation
 from leopold_workflows.protocols import protocol as load_protocol
 from leopold_workflows.workchains.restart import ResumingWorkChain
@@ -16,7 +17,8 @@ class TrainBaseWorkChain(ResumingWorkChain):
 
     A training that ran out of walltime is resumed from its checkpoint, which gives the same model as an
     uninterrupted one. A training that diverged starts again with `LEARNING_RATE_FACTOR` times the learning
-    rate. Anything else is final. Frames of different levels of theory are refused before anything is trained.
+    rate, one that ran out of memory with half the frames in a batch. Anything else is final. Frames of different levels
+    of theory are refused before anything is trained.
     """
 
     _process_class = TrainCalculation
@@ -40,7 +42,8 @@ class TrainBaseWorkChain(ResumingWorkChain):
         inputs = train_inputs(load_protocol("train", protocol, overrides), code)
         for name, value in inputs.pop("training").items():
             builder.training[name] = value
-        builder.max_iterations = inputs["max_iterations"]
+        for name in ("max_iterations", "on_unhandled_failure"):
+            builder[name] = inputs[name]
         return builder
 
     def setup(self):
@@ -63,6 +66,17 @@ class TrainBaseWorkChain(ResumingWorkChain):
         self.report(f"training {node.pk} diverged: starting again with learning rate {rate:.2g}")
         return ProcessHandlerReport(True)
 
+    @process_handler(priority=300, exit_codes=TrainCalculation.exit_codes.ERROR_OUT_OF_MEMORY)
+    def train_in_smaller_batches(self, node):
+        """A batch did not fit: start again with half of it; one of a single frame does not get smaller."""
+        parameters = smaller_batches(node.inputs.parameters)
+        if parameters["batch_size"] == parse(node.inputs.parameters.get_dict(), TrainConfig).batch_size:
+            return None
+        self.ctx.inputs.pop("restart_folder", None)
+        self.ctx.inputs.parameters = parameters
+        self.report(f"training {node.pk} ran out of memory: starting again with {parameters['batch_size']} per batch")
+        return ProcessHandlerReport(True)
+
     def results(self):
         node = self.ctx.children[self.ctx.iteration - 1]
         return super().results() if "model" in node.outputs else self.exit_codes.ERROR_NO_MODEL
@@ -77,4 +91,5 @@ def train_inputs(settings: dict, code: orm.AbstractCode) -> dict:
             "metadata": {"options": settings["options"]},
         },
         "max_iterations": orm.Int(settings["max_iterations"]),
+        "on_unhandled_failure": orm.Str(settings["on_unhandled_failure"]),
     }

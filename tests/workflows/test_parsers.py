@@ -55,6 +55,12 @@ def test_finished_training(parse_job):
     [
         ({}, 310, "result.json"),
         ({"leopold.err": "loading\nError: species F not in this model\n"}, 310, "species F not in this model"),
+        (
+            {"leopold.err": "jaxlib: RESOURCE_EXHAUSTED: Out of memory allocating\nin jit\n"},
+            421,
+            "memory: jaxlib: RESOURCE",
+        ),
+        ({"_scheduler-stderr.txt": "slurmstepd: error: Detected 1 oom_kill event\n"}, 421, "oom_kill"),
         ({"result.json": ""}, 311, "empty"),
         ({"result.json": train_result()[:40]}, 311, "not valid JSON"),
         ({"result.json": "[1]"}, 311, "JSON object"),

@@ -241,3 +241,21 @@ def test_messages_of_vasp_are_found_between_its_progress(parse, md):
     assert printing("") == (set(), 0)
     assert printing(" Error EDDDAV: Call to ZHEGV failed. Returncode =   6   1  16") == ({"edddav_zhegv"}, 0)
     assert printing(" ERROR FEXCP: supplied Exchange-correlation table") == ({"fexcp"}, 703)
+
+
+def test_damaged_files_end_with_a_code(parse, md):
+    inputs, files, _ = md
+    random, codes = np.random.default_rng(4), {code.status for code in LeopoldVaspCalculation.exit_codes.values()}
+    for round_ in range(4):
+        damaged = {}
+        for name, content in files.items():
+            lines = content.splitlines(keepends=True)
+            for k in random.integers(len(lines), size=random.integers(1, 30)):
+                words = (b"", b"*" * 20, b"nan", b"-1", b"\xff\x00", b"999999999999")
+                cut = random.integers(len(lines[k]) + 1)
+                lines[k] = lines[k][:cut] + words[random.integers(len(words))] + lines[k][cut + 12 :]
+            damaged[name] = b"".join(lines)
+        outputs, result = parse(inputs, damaged)
+        assert result.exit_status in {0, *codes}, (round_, result.exit_message)
+        for output in outputs.values():
+            output.store()  # with numbers that the database takes
