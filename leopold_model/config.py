@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class ConfigError(ValueError):
@@ -19,6 +19,16 @@ class ConfigError(ValueError):
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _inside(name: str) -> str:
+    path = PurePath(name)
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise ValueError("give a name in the folder of the configuration: nothing is written elsewhere")
+    return name
+
+
+_Output = Annotated[str, AfterValidator(_inside)]
 
 
 class NetworkConfig(_Section):
@@ -76,7 +86,7 @@ class TrainConfig(_Section):
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     test: str | None = Field(None, description="a held-out run, evaluated once at the end")
     initial_model: str | None = Field(None, description="model to start from")
-    output: str = "model.leopold"
+    output: _Output = "model.leopold"
     network: NetworkConfig = NetworkConfig()
     loss: LossWeights = LossWeights()
     crossings: CrossingConfig = CrossingConfig()
@@ -163,8 +173,8 @@ class MDConfig(_Section):
     device: Literal["auto", "cpu", "gpu"] = Field(
         "auto", description="refused when it is not there; auto: jax's choice"
     )
-    trajectory: str = "trajectory.h5"
-    track: str = "track.h5"
+    trajectory: _Output = "trajectory.h5"
+    track: _Output = "track.h5"
     max_wall_seconds: float | None = Field(None, gt=0)
 
     @field_validator("more_steps")

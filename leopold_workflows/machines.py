@@ -19,8 +19,9 @@ code that calculations have used is a record of where they ran, and a changed on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from aiida import orm
 from aiida.common.exceptions import NotExistent
@@ -36,7 +37,8 @@ class _Section(BaseModel):
 class ComputerConfig(_Section):
     """One machine that jobs are sent to."""
 
-    hostname: str
+    # as an argument of ssh: never an option of it
+    hostname: str = Field(pattern=r"^\w[\w.:-]*$")
     transport: str = "core.ssh"
     scheduler: str = "core.slurm"
     work_dir: str = Field(description="absolute; {username} is the one on the machine")
@@ -77,14 +79,14 @@ class CodeConfig(_Section):
 class MachinesConfig(_Section):
     """The file."""
 
-    computers: dict[str, ComputerConfig] = {}
+    computers: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], ComputerConfig] = {}
     codes: dict[str, CodeConfig] = {}
 
     @field_validator("codes")
     @classmethod
     def _labels(cls, codes: dict) -> dict:
         for label in codes:
-            if label.count("@") != 1:
+            if not re.fullmatch(r"[\w.-]+@[\w.-]+", label):
                 raise ValueError(f"{label!r}: name a code label@computer, like vasp@cluster")
         return codes
 

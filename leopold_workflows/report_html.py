@@ -36,7 +36,7 @@ summary { cursor: pointer; }
 def write(path: Path, process: ProcessNode, markdown: str) -> None:
     """Write the report of `process` to `path`; the figures that its `markdown` names lie beside."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    body = re.sub(r'src="([^":]+)"', lambda found: f'src="{_embedded(path.parent / found[1])}"', body)
+    body = re.sub(r'src="([^":]+)"', lambda found: f'src="{_embedded(path.parent, found[1])}"', body)
     sections = [body, _settings(process), _provenance(process), _versions(process)]
     page = "\n".join(sections).replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
     title = html.escape(f"{process.process_label} {process.pk}")
@@ -48,9 +48,12 @@ def write(path: Path, process: ProcessNode, markdown: str) -> None:
     )
 
 
-def _embedded(figure: Path) -> str:
-    kind = mimetypes.guess_type(figure.name)[0]
-    return f"data:{kind};base64,{base64.b64encode(figure.read_bytes()).decode()}"
+def _embedded(folder: Path, name: str) -> str:
+    """The figure `name`, which lies in `folder`; nothing else that a name from a frame or a catalogue may ask for."""
+    kind = mimetypes.guess_type(name)[0] or ""
+    if Path(name).name != name or not kind.startswith("image/") or not (folder / name).is_file():
+        return ""
+    return f"data:{kind};base64,{base64.b64encode((folder / name).read_bytes()).decode()}"
 
 
 def _settings(process: ProcessNode) -> str:

@@ -41,3 +41,11 @@ def test_file_without_kind(tmp_path):
         path.write_bytes(content)
         with pytest.raises(config.ConfigError, match="not valid YAML"):
             config.load(path)
+
+
+@pytest.mark.parametrize(("kind", "key"), [("train", "output"), ("md", "trajectory"), ("md", "track")])
+def test_nothing_is_written_outside_the_folder(kind, key):
+    for name in ("../a.h5", "/etc/a.h5", "a/../../b.h5", ".", ""):
+        with pytest.raises(config.ConfigError, match=f"{key} = .*nothing is written elsewhere"):
+            config.parse({key: name}, config.KINDS[kind])
+    assert getattr(config.parse({key: "runs/a.h5"}, config.KINDS[kind]), key) == "runs/a.h5"

@@ -1,6 +1,8 @@
 """The jobs that call `leopold`: what they write, what they refuse, and that what they write is what `leopold`
 reads."""
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,11 @@ from aiida.plugins import CalculationFactory
 
 from leopold_model import __version__
 from leopold_model.config import load
+from leopold_model.patterns.descriptor import DescriptorConfig
+from leopold_model.patterns.lattice_file import load_lattice
 from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.data.patterns import PatternModelData
+from tests.patterns.random_models import random_model
 
 OPTIONS = {"resources": {"num_machines": 1, "num_mpiprocs_per_machine": 1}}
 
@@ -139,3 +145,28 @@ def test_walltime_limit_is_no_part_of_the_hash(prepare, frames):
         for seconds in (100, 200)
     }
     assert len(hashes) == 1
+
+
+def test_names_reach_the_job_as_one_word_each(leopold_code, aiida_localhost, tmp_path):
+    """What a user or a stranger's file calls a supercell or a species is no line of the script that runs."""
+    lattice = load_lattice("tio2_110")
+    model = PatternModelData(_saved(random_model(lattice, DescriptorConfig(window=(1, 1, 1))), tmp_path))
+    evil = "6x4'; touch ran; echo '$(touch ran)`touch ran`\n#SBATCH --wrap=evil"
+    process = instantiate_process(
+        get_manager().get_runner(),
+        CalculationFactory("leopold.patterns.anneal"),
+        code=leopold_code, model=model.store(), supercell=orm.Str(evil), counts=orm.Dict({evil: 1}),
+        parameters=orm.Dict({"temperature": 300.0}), seed=orm.Int(1), metadata={"options": OPTIONS},
+    )  # fmt: skip
+    with SandboxFolder() as folder:
+        process.presubmit(folder)
+        script = Path(folder.get_abs_path("_aiidasubmit.sh")).read_text()
+    words = shlex.split(script, comments=True)
+    assert f"--supercell={evil}" in words and f"--counts={evil}=1" in words
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=False, capture_output=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def _saved(model, folder):
+    model.save(folder / "patterns.npz")
+    return folder / "patterns.npz"

@@ -68,3 +68,17 @@ def test_what_is_missing_is_made_and_what_is_there_is_left(setup, aiida_profile_
 def test_a_file_with_a_fault_is_refused(setup, aiida_profile_clean, computers, codes, words):
     done = setup(computers, codes)
     assert done.exit_code == 1 and words in done.output, done.output
+
+
+@pytest.mark.parametrize(
+    ("computers", "codes", "field"),
+    [
+        ({"cluster": CLUSTER | {"hostname": "-oProxyCommand=touch ran"}}, {}, "hostname"),
+        ({"cluster": CLUSTER | {"hostname": "host; touch ran"}}, {}, "hostname"),
+        ({"../cluster": CLUSTER}, {}, "computers"),
+        ({"cluster": CLUSTER}, {"a\nb@cluster": CODES["leopold@cluster"]}, "label@computer"),
+    ],
+)
+def test_names_that_say_more_than_a_name_are_refused(setup, computers, codes, field):
+    done = setup(computers, codes)
+    assert done.exit_code == 1 and field in done.output

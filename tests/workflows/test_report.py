@@ -1,5 +1,6 @@
 """The report of a study, on nodes made by the functions that make them in a study."""
 
+import base64
 import io
 import json
 from dataclasses import replace
@@ -223,6 +224,21 @@ def test_the_page_holds_all_it_needs(learned, make_model, tmp_path):
         assert expected in words
     for node in learned.values():
         assert node.uuid in words, "every output is named"
+
+
+def test_the_page_takes_in_figures_that_lie_beside_it_and_nothing_else(tmp_path):
+    """A pathway of a stranger's catalogue may be called anything."""
+    process = orm.WorkChainNode()
+    process.set_process_label("LearnWorkChain")
+    process.store()
+    (tmp_path / "report").mkdir()
+    for name in ("secret.png", "secret.txt", "report/figure.png", "report/notes.txt"):
+        (tmp_path / name).write_bytes(name.encode())
+    names = ("../secret.png", "../secret.txt", f"{tmp_path}/secret.png", "notes.txt", "absent.png", "figure.png")
+    write(tmp_path / "report" / "report.html", process, "\n".join(f"![a]({name})" for name in names))
+    page = Page((tmp_path / "report" / "report.html").read_text())
+    held = base64.b64encode(b"report/figure.png").decode()
+    assert page.refers == ["", "", "", "", "", f"data:image/png;base64,{held}"]
 
 
 def test_settings_of_the_page_are_the_inputs(tmp_path, learned):
