@@ -40,6 +40,9 @@ class LabelWorkChain(WorkChain):
     relaxation, every step of which the same can be said); otherwise what was reached is `reached`, with a typed exit
     code. Matrices that single out no orbital ask for none.
 
+    A single point that spent NELM before it converged is gone on with once, from its own orbitals and with ALGO = All,
+    the steadiest for a localised level; it is judged like any other.
+
     A VASP without the occupation-matrix patch is served by `localisation` 'moment': MAGMOM seeds the carrier and the
     released run is the only one. The frame's own distortion, which the model made around the carrier, does the rest.
     """
@@ -83,6 +86,9 @@ class LabelWorkChain(WorkChain):
                 cls.inspect_constrained,
             ),
             cls.run_released,
+            if_(cls.needs_more_iterations)(
+                cls.run_further,
+            ),
             cls.inspect_released,
         )
         spec.output("frames", valid_type=FrameSetData, required=False, help="The verified frame, or relaxation steps.")
@@ -170,6 +176,18 @@ class LabelWorkChain(WorkChain):
         inputs = self._inputs(self.inputs.relaxation_steps.value, **given)
         return ToContext(released=self.submit(LeopoldVaspCalculation, **inputs))
 
+    def needs_more_iterations(self):
+        """Whether the released run is a single point that spent NELM before it converged."""
+        unconverged = LeopoldVaspCalculation.exit_codes.ERROR_ELECTRONIC_NOT_CONVERGED.status
+        return self.ctx.released.exit_status == unconverged and not self.inputs.relaxation_steps.value
+
+    def run_further(self):
+        """Submit it again from the orbitals it left, with another algorithm."""
+        node = self.ctx.released
+        self.report(f"{node.process_label}<{node.pk}> did not converge: going on from its orbitals with ALGO = All")
+        inputs = self._inputs(restart_folder=node.outputs.remote_folder, algo="All")
+        return ToContext(released=self.submit(LeopoldVaspCalculation, **inputs))
+
     def inspect_released(self):
         """Judge where the carrier sits and end with the outcome."""
         node, codes = self.ctx.released, LeopoldVaspCalculation.exit_codes
@@ -187,10 +205,12 @@ class LabelWorkChain(WorkChain):
         self.out("reached", frames)
         return self.exit_codes(verdict.MISSES[found["outcome"]]).format(**found.get_dict())
 
-    def _inputs(self, relaxation_steps: int = 0, **specific) -> AttributeDict:
+    def _inputs(self, relaxation_steps: int = 0, algo: str = "", **specific) -> AttributeDict:
         incar = self.inputs.incar.get_dict() if "incar" in self.inputs else {}
         if relaxation_steps:
             incar = {**incar, "nsw": relaxation_steps}
+        if algo:
+            incar = {**incar, "algo": algo}
         return adapter.job_inputs(
             AttributeDict(self.inputs.vasp), self.ctx.structure, self.inputs.carrier,
             stage="relax" if relaxation_steps else "static",

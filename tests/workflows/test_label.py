@@ -14,6 +14,7 @@ from leopold_model.vasp.occmatrix import read_occmatrix
 from leopold_workflows.calculations.functions_localisation import distort_around
 from leopold_workflows.calculations.functions_vasp import carrier_template, label_request
 from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.verdict import shortest
 from leopold_workflows.workchains.label import LabelWorkChain
 from leopold_workflows.workchains.label_frames import LabelFramesWorkChain
@@ -298,6 +299,24 @@ def test_a_short_relaxation_gives_a_label_for_every_verified_step(standin, hop_f
     assert np.abs(shortest(frames[0].positions - hop_frames[1].positions, frames[0].cell)).max() < 1e-5
     assert {f.label for f in frames} == {hop_frames[1].id} and {f.carrier_sites for f in frames} == {(45,)}
     assert {f.settings for f in frames} == set(constrained.outputs.frames.base.attributes.get("settings"))
+
+
+def test_a_released_run_that_spent_its_iterations_goes_on_with_another_algorithm(standin, hop_frames, tmp_path):
+    fail = f"export LEOPOLD_STANDIN_FAIL=nelm LEOPOLD_STANDIN_FAIL_ONCE={tmp_path}/once"
+    builder = LabelWorkChain.get_builder_from_protocol(
+        standin, FrameSetData.from_frames(hop_frames[:1]), hop_frames[0].id, material="mgo", protocol="fast",
+        options={"prepend_text": f"grep -q OCCEXT INCAR || {fail}"},
+    )  # fmt: skip
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    _, released, further = called(node, "LeopoldVaspCalculation")
+    unconverged = LeopoldVaspCalculation.exit_codes.ERROR_ELECTRONIC_NOT_CONVERGED.status
+    assert (released.exit_status, further.exit_status) == (unconverged, 0)
+    assert further.inputs.restart_folder.uuid == released.outputs.remote_folder.uuid
+    ours, theirs = (job.inputs.parameters.get_dict() for job in (further, released))
+    assert ours["algo"] == "All" and {k: v for k, v in ours.items() if theirs.get(k) != v} == {"algo": "All"}
+    (frame,) = outputs["frames"].get_frames()
+    assert frame.converged and frame.settings == released.outputs.frames.get_frames()[0].settings
 
 
 @pytest.mark.parametrize(
