@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from flax import serialization
 
 from leopold_model import train as train_module
 from leopold_model.charge import charge_state
@@ -158,7 +159,14 @@ def test_walltime_writes_a_checkpoint_and_a_rerun_finishes(tmp_path, monkeypatch
     assert stopped.exit_code == 10
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["status"] == "out_of_walltime" and result["epochs"] == 2
-    assert (tmp_path / "checkpoint.msgpack").exists()
+    checkpoint = tmp_path / "checkpoint.msgpack"
+    whole = checkpoint.read_bytes()
+    content = serialization.msgpack_restore(whole)
+    for damaged in (whole[: len(whole) // 2], serialization.to_bytes(content | {"state": {}}), b""):
+        checkpoint.write_bytes(damaged)
+        refused = invoke("train", config)
+        assert refused.exit_code == 1 and "delete it to start afresh" in refused.output
+    checkpoint.write_bytes(whole)
     monkeypatch.undo()
     finished = invoke("train", config)
     assert finished.exit_code == 0, finished.output

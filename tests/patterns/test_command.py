@@ -112,7 +112,7 @@ def test_sites_of_a_lattice():
         (("lattice", "anatase"), "none of rutile_f"),
         (("train", "nothing.h5"), "nothing.h5"),
         (("anneal", "nothing.npz", "--supercell", "6x4"), "does not exist"),
-        (("correlate", "nothing.h5"), "cannot be read as HDF5"),
+        (("correlate", "nothing.h5"), "does not exist"),
         (("charges", "tio2_110", "--supercell", "6x4", "--counts", "VO=4,polaron=7"), "need 8 polaron"),
         (("charges", "tio2_110", "--supercell", "5x5"), "no usual composition"),
         (("suggest", "model.npz", "--supercell", "6x4", "--max-seconds", "9"), "name a --checkpoint"),
