@@ -27,6 +27,7 @@ from leopold_workflows.calculations.functions_barrier import (
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.vasp.study import Study, study
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.label import label_faults
 from leopold_workflows.workchains.label_frames import LabelFramesWorkChain, label_frames_inputs
 from leopold_workflows.workchains.localise import LocaliseWorkChain, localise_faults, localise_inputs
@@ -234,12 +235,10 @@ class BarrierWorkChain(WorkChain):
         """End with what is missing."""
         barrier, learned, labels = self.outputs["barrier"].get_dict(), self.ctx.learned, self.ctx.labels
         if barrier["reference"] is None:
-            why = barrier["reference_missing"] if labels.exit_status in ANSWERED else labels.exit_message
+            why = barrier["reference_missing"] if labels.exit_status in ANSWERED else reason(labels)
             return self.exit_codes.ERROR_SUB_PROCESS_LABEL.format(why=why)
         if not learned.is_finished_ok:
-            return self.exit_codes.ERROR_SUB_PROCESS_BARRIER.format(
-                status=learned.exit_status, why=learned.exit_message
-            )
+            return self.exit_codes.ERROR_SUB_PROCESS_BARRIER.format(status=learned.exit_status, why=reason(learned))
         verdicts = f"{barrier['verdict']} by the model, {barrier['reference']['verdict']} by the reference"
         energy = barrier["deviation"]["energy_meV"]
         self.report(f"{verdicts}; energies differ by at most {energy['largest']:.1f} meV")
@@ -262,7 +261,7 @@ class BarrierWorkChain(WorkChain):
 
     def _not_at_rest(self, which: int, node):
         return self.exit_codes.ERROR_SUB_PROCESS_LOCALISE.format(
-            site=self.ctx.sites[which], status=node.exit_status, why=node.exit_message
+            site=self.ctx.sites[which], status=node.exit_status, why=reason(node)
         )
 
 

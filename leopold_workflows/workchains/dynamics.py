@@ -10,6 +10,7 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.vasp import adapter, doping
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.label import check_template, label_faults, label_settings
 from leopold_workflows.workchains.learn import LearnWorkChain, learn_inputs, mixed_frames
 from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
@@ -180,7 +181,7 @@ class PolaronDynamicsWorkChain(WorkChain):
         self.out_many(self.exposed_outputs(node, SeedWorkChain, "seed"))
         self.out_many(self.exposed_outputs(node, SeedConfigurationsWorkChain, "seed"))
         if not node.is_finished_ok:
-            return self.exit_codes.ERROR_SUB_PROCESS_SEED.format(status=node.exit_status, why=node.exit_message)
+            return self.exit_codes.ERROR_SUB_PROCESS_SEED.format(status=node.exit_status, why=reason(node))
         outputs = node.outputs
         self.ctx.frames, self.ctx.test, self.ctx.starts = outputs.frames, outputs.validation, outputs.starts
         if "template" in outputs and self.ctx.template is None:
@@ -208,7 +209,7 @@ class PolaronDynamicsWorkChain(WorkChain):
         node = self.ctx.learning
         self.out_many(self.exposed_outputs(node, LearnWorkChain))
         if not node.is_finished_ok and node.exit_status < 600:
-            return self.exit_codes.ERROR_SUB_PROCESS_LEARN.format(status=node.exit_status, why=node.exit_message)
+            return self.exit_codes.ERROR_SUB_PROCESS_LEARN.format(status=node.exit_status, why=reason(node))
         self.ctx.learning_exit = node.exit_status
         self.ctx.model, self.ctx.catalogue = node.outputs.model, node.outputs.catalogue
         return None
@@ -234,9 +235,9 @@ class PolaronDynamicsWorkChain(WorkChain):
         if "transport" in node.outputs:
             self.out("transport", node.outputs.transport)
         if node.exit_status == 602 and not self.ctx.learning_exit:
-            return self.exit_codes.ERROR_TOO_FEW_HOPS.format(stage="transport", why=node.exit_message)
+            return self.exit_codes.ERROR_TOO_FEW_HOPS.format(stage="transport", why=reason(node))
         if not node.is_finished_ok and node.exit_status != 602:
-            return self.exit_codes.ERROR_SUB_PROCESS_TRANSPORT.format(status=node.exit_status, why=node.exit_message)
+            return self.exit_codes.ERROR_SUB_PROCESS_TRANSPORT.format(status=node.exit_status, why=reason(node))
         return None
 
     def results(self):
@@ -249,7 +250,7 @@ class PolaronDynamicsWorkChain(WorkChain):
             602: "ERROR_TOO_FEW_HOPS",
             603: "ERROR_BUDGET_EXHAUSTED",
         }[status]
-        return getattr(self.exit_codes, name).format(stage="learning", why=self.ctx.learning.exit_message)
+        return getattr(self.exit_codes, name).format(stage="learning", why=reason(self.ctx.learning))
 
 
 def _optional() -> dict:

@@ -18,6 +18,7 @@ from leopold_workflows.protocols import material as load_material
 from leopold_workflows.protocols import protocol as load_protocol
 from leopold_workflows.settings import HopSettings, checked_by
 from leopold_workflows.vasp.doping import start_faults
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.md import MDBaseWorkChain
 
 UNSTABLE = (504, 507, 510)  # a guard of the dynamics stopped some replicas; what they did before is data
@@ -104,7 +105,7 @@ class ExploreWorkChain(WorkChain):
             self.outputs["track"], self.inputs.host, self.inputs.hops, self.inputs.run
         )
         if not node.is_finished_ok:
-            return self.exit_codes.ERROR_HOPS_UNREADABLE.format(why=node.exit_message)
+            return self.exit_codes.ERROR_HOPS_UNREADABLE.format(why=reason(node))
         self.out("catalogue", catalogue)
         self.report(catalogue.catalogue["summary"])
         return None
@@ -114,9 +115,9 @@ class ExploreWorkChain(WorkChain):
         node = self.ctx.dynamics
         fraction = node.outputs.track.base.attributes.get("duration") / self.ctx.asked
         if fraction == 0.0 or fraction < self.inputs.min_fraction.value:
-            return self.exit_codes.ERROR_MD_UNSTABLE.format(fraction=fraction, why=node.exit_message)
+            return self.exit_codes.ERROR_MD_UNSTABLE.format(fraction=fraction, why=reason(node))
         if not node.is_finished_ok:
-            self.report(f"{node.exit_message} {fraction:.0%} of the time asked was observed; going on with that")
+            self.report(f"{reason(node)} {fraction:.0%} of the time asked was observed; going on with that")
         return None
 
 

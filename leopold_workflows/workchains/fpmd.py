@@ -14,6 +14,7 @@ from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.monitors import ENTRY_POINT
 from leopold_workflows.vasp.study import study
 from leopold_workflows.vasp.verdict import MAX_PARTICIPATION
+from leopold_workflows.workchains.ended import reason
 
 
 class FPMDWorkChain(WorkChain):
@@ -162,7 +163,7 @@ class FPMDWorkChain(WorkChain):
         self.ctx.last_folder = segment.outputs.remote_folder
         if stopped:
             self.results()
-            return self.exit_codes.ERROR_DYNAMICS_STOPPED.format(segment=self.ctx.segments, why=segment.exit_message)
+            return self.exit_codes.ERROR_DYNAMICS_STOPPED.format(segment=self.ctx.segments, why=reason(segment))
         if killed:
             self.report(f"segment {self.ctx.segments} was killed; going on after step {self.ctx.done}")
         carrier = segment.outputs.carrier
@@ -173,7 +174,7 @@ class FPMDWorkChain(WorkChain):
 
     def _failed(self, segment):
         self.ctx.failures += 1
-        self.report(f"{segment.process_label}<{segment.pk}> gave nothing to go on from: {segment.exit_message}")
+        self.report(f"{segment.process_label}<{segment.pk}> gave nothing to go on from: {reason(segment)}")
         critical = LeopoldVaspCalculation.exit_codes.ERROR_VASP_CRITICAL_ERROR.status
         if self.ctx.failures >= self.inputs.max_failures.value or segment.exit_status == critical:
             self.results()

@@ -9,6 +9,7 @@ from leopold_workflows.calculations.functions import merge_frames
 from leopold_workflows.calculations.functions_vasp import gather_outcomes
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.study import elements_of, study
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.label import LabelWorkChain, label_faults, label_inputs
 
 
@@ -97,7 +98,7 @@ class LabelFramesWorkChain(WorkChain):
             label = self.ctx[_key(frame)]
             if "verdict" not in label.outputs:
                 self.ctx.failed[frame] = label.exit_status
-                self.report(f"LabelWorkChain<{label.pk}> of frame {frame} failed: {label.exit_message}")
+                self.report(f"LabelWorkChain<{label.pk}> of frame {frame} failed: {reason(label)}")
 
     def results(self):
         """Gather verdicts, verified frames and misses."""

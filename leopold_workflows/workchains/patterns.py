@@ -20,6 +20,7 @@ from leopold_workflows.protocols import ProtocolError
 from leopold_workflows.protocols import material as load_material
 from leopold_workflows.protocols import protocol as load_protocol
 from leopold_workflows.vasp.study import study
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.patterns_learn import LearnPatternsWorkChain, descriptor_of, learn_patterns_inputs
 from leopold_workflows.workchains.patterns_surface import (
     SurfacePatternWorkChain,
@@ -105,9 +106,9 @@ class PatternsWorkChain(WorkChain):
         node = self.ctx.learning
         self.out_many(self.exposed_outputs(node, LearnPatternsWorkChain))
         if "model" not in node.outputs or (not node.is_finished_ok and node.exit_status not in UNSETTLED):
-            return self.exit_codes.ERROR_SUB_PROCESS_LEARN.format(status=node.exit_status, why=node.exit_message)
+            return self.exit_codes.ERROR_SUB_PROCESS_LEARN.format(status=node.exit_status, why=reason(node))
         if not node.is_finished_ok:
-            self.report(f"going on with a model that is not settled: {node.exit_message}")
+            self.report(f"going on with a model that is not settled: {reason(node)}")
         return None
 
     def run_surface(self):
@@ -123,12 +124,12 @@ class PatternsWorkChain(WorkChain):
         node = self.ctx.surface
         self.out_many(self.exposed_outputs(node, SurfacePatternWorkChain))
         if not node.is_finished_ok:
-            return self.exit_codes.ERROR_SUB_PROCESS_SURFACE.format(status=node.exit_status, why=node.exit_message)
+            return self.exit_codes.ERROR_SUB_PROCESS_SURFACE.format(status=node.exit_status, why=reason(node))
         learning = self.ctx.learning
         if learning.is_finished_ok:
             return None
         name = {601: "ERROR_PATTERNS_NOT_CONVERGED", 603: "ERROR_BUDGET_EXHAUSTED"}[learning.exit_status]
-        return self.exit_codes[name].format(why=learning.exit_message)
+        return self.exit_codes[name].format(why=reason(learning))
 
 
 def _validate(inputs, _) -> str | None:

@@ -16,6 +16,7 @@ from leopold_workflows.data.patterns import PatternLabelsData
 from leopold_workflows.vasp import adapter
 from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.study import Study
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.localise import LocaliseWorkChain, localise_faults, localise_inputs
 
 # inputs of a LocaliseWorkChain that every configuration brings itself
@@ -135,8 +136,8 @@ class LabelPatternsWorkChain(WorkChain):
             if node.is_finished_ok:
                 self.ctx.relaxed.append(pattern)
             else:
-                self.ctx.why = self.ctx.why or node.exit_message
-                self.report(f"pattern {pattern}: LeopoldVaspCalculation<{node.pk}> failed: {node.exit_message}")
+                self.ctx.why = self.ctx.why or reason(node)
+                self.report(f"pattern {pattern}: LeopoldVaspCalculation<{node.pk}> failed: {reason(node)}")
 
     def gather_delocalised(self):
         """Put them with those known before; configurations of the others have failed."""
@@ -181,7 +182,7 @@ class LabelPatternsWorkChain(WorkChain):
             node = self.ctx[_name("release", key)]
             if "verdict" not in node.outputs:
                 self.ctx.failed[key] = node.exit_status
-                self.report(f"configuration {key}: LocaliseWorkChain<{node.pk}> failed: {node.exit_message}")
+                self.report(f"configuration {key}: LocaliseWorkChain<{node.pk}> failed: {reason(node)}")
 
     def results(self):
         """Labels of what was reached, outcomes of all."""

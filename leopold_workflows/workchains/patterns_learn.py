@@ -21,6 +21,7 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.patterns import PatternLabelsData, PatternModelData
 from leopold_workflows.pattern_settings import PatternLearnSettings
 from leopold_workflows.settings import checked_by
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.patterns_label import (
     LabelPatternsWorkChain,
     check_lattice,
@@ -275,7 +276,7 @@ class LearnPatternsWorkChain(WorkChain):
     def _failed(self, exit_code, node):
         """Attach everything made so far before ending with `exit_code`."""
         self._attach()
-        return exit_code.format(round=self.ctx.round, status=node.exit_status, why=node.exit_message)
+        return exit_code.format(round=self.ctx.round, status=node.exit_status, why=reason(node))
 
     def _attach(self):
         for port in ("model", "labels", "delocalised", "reference"):

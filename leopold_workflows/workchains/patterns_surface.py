@@ -20,6 +20,7 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.patterns import PatternLabelsData, PatternModelData, PatternRunData
 from leopold_workflows.pattern_settings import SurfaceSettings
 from leopold_workflows.settings import checked_by
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.patterns_anneal import AnnealBaseWorkChain
 from leopold_workflows.workchains.patterns_label import check_lattice
 
@@ -135,8 +136,8 @@ class SurfacePatternWorkChain(WorkChain):
         for name in self.ctx.running:
             node = self.ctx[name]
             if not node.is_finished_ok:
-                self.ctx.why = self.ctx.why or f"{name}, {node.exit_message}"
-                self.report(f"{name}: AnnealBaseWorkChain<{node.pk}> failed: {node.exit_message}")
+                self.ctx.why = self.ctx.why or f"{name}, {reason(node)}"
+                self.report(f"{name}: AnnealBaseWorkChain<{node.pk}> failed: {reason(node)}")
 
     def results(self):
         """Correlations, ranking, starts of dynamics."""

@@ -8,6 +8,7 @@ from leopold_workflows.calculations.functions_vasp import initial_velocities, st
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.study import Study, study
 from leopold_workflows.vasp.validation import study_faults
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.fpmd import FPMDWorkChain
 from leopold_workflows.workchains.localise import LocaliseWorkChain, localise_faults, localise_inputs
 
@@ -106,7 +107,7 @@ class SeedWorkChain(LocaliseWorkChain):
         """Count the runs that are whole."""
         self.ctx.done = [name for name in self.ctx.runs if self.ctx[name].is_finished_ok]
         for name in set(self.ctx.runs) - set(self.ctx.done):
-            self.report(f"run {name} failed: FPMDWorkChain<{self.ctx[name].pk}>: {self.ctx[name].exit_message}")
+            self.report(f"run {name} failed: FPMDWorkChain<{self.ctx[name].pk}>: {reason(self.ctx[name])}")
 
     def results(self):
         """Thin the runs and set the held-out one apart."""

@@ -11,6 +11,7 @@ from leopold_workflows.calculations.functions import merge_frames
 from leopold_workflows.calculations.functions_vasp import structure_of
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.study import elements_of, study
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.seed import SeedWorkChain, seed_faults, seed_inputs
 
 # inputs of a seed that every configuration brings itself
@@ -117,8 +118,8 @@ class SeedConfigurationsWorkChain(WorkChain):
             if seed.is_finished_ok:
                 self.ctx.done.append(key)
             else:
-                self.ctx.why = self.ctx.why or f"{self.ctx.names[key]}, {seed.exit_message}"
-                self.report(f"{self.ctx.names[key]}: SeedWorkChain<{seed.pk}> failed: {seed.exit_message}")
+                self.ctx.why = self.ctx.why or f"{self.ctx.names[key]}, {reason(seed)}"
+                self.report(f"{self.ctx.names[key]}: SeedWorkChain<{seed.pk}> failed: {reason(seed)}")
 
     def results(self):
         """Put together what the seeds gave, also those whose quorum was missed."""

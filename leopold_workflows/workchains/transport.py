@@ -14,6 +14,7 @@ from leopold_workflows.protocols import material as load_material
 from leopold_workflows.protocols import protocol as load_protocol
 from leopold_workflows.settings import TransportSettings, checked_by
 from leopold_workflows.workchains import explore
+from leopold_workflows.workchains.ended import reason
 from leopold_workflows.workchains.explore import ExploreWorkChain, explore_inputs
 
 
@@ -117,7 +118,7 @@ class TransportWorkChain(WorkChain):
             else:
                 self.out_many(self.exposed_outputs(node, ExploreWorkChain))
             return self.exit_codes.ERROR_SUB_PROCESS_EXPLORE.format(
-                number=self.ctx.instalments, status=node.exit_status, why=node.exit_message
+                number=self.ctx.instalments, status=node.exit_status, why=reason(node)
             )
         self.ctx.exploration = node
         self.ctx.restart_folder = node.outputs.remote_folder
@@ -136,7 +137,7 @@ class TransportWorkChain(WorkChain):
         known = {"known": self.inputs.known} if "known" in self.inputs else {}
         transport, node = transport_of.run_get_node(outputs.catalogue, self.inputs.settings, self.inputs.seed, **known)
         if not node.is_finished_ok:
-            return self.exit_codes.ERROR_TRANSPORT_UNREADABLE.format(why=node.exit_message)
+            return self.exit_codes.ERROR_TRANSPORT_UNREADABLE.format(why=reason(node))
         self.out("transport", transport)
         if transport["unverified_pathways"]:
             self.report(f"seen in production without a verified label: {', '.join(transport['unverified_pathways'])}")
