@@ -39,7 +39,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 # after a change of dependencies; needs uv (https://docs.astral.sh/uv)
 lock:
-	uv pip compile --universal --python-version 3.11 --extra dev --constraint constraints.txt pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --extra dev --extra docs --constraint constraints.txt pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info
