@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 
+import yaml
 from aiida import orm
+from aiida_vasp.data.potcar import PotcarData
 
 from leopold_model.vasp.incar import incar_text
 from leopold_workflows.calculations.functions_vasp import imposed_occupations
+from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp import adapter
 
 DAY = 86400  # s, of a job whose options give no limit
@@ -35,6 +38,38 @@ def preview(inputs: Mapping, step_seconds: float | None = None) -> str:
     if "seed" in inputs and inputs["seed"]["localisation"].value == "omc":
         parts.append(_occmatrix(inputs))
     return "\n\n".join([*parts, _table(list(_work(inputs)), step_seconds)])
+
+
+def settings(inputs: Mapping) -> str:
+    """All `inputs` of a process as YAML; of nodes that are data, what tells them apart."""
+    return yaml.dump(_plain(inputs), Dumper=_Whole, allow_unicode=True).rstrip()
+
+
+class _Whole(yaml.SafeDumper):
+    """Writes a mapping that two sections share in both."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, orm.Dict | orm.List):
+        return value.get_dict() if isinstance(value, orm.Dict) else value.get_list()
+    if isinstance(value, orm.BaseType):
+        return value.value
+    if isinstance(value, orm.AbstractCode):
+        return value.full_label
+    if isinstance(value, orm.StructureData):
+        return f"{value.get_formula()}, {len(value.sites)} atoms"
+    if isinstance(value, PotcarData):
+        return value.full_name
+    if isinstance(value, FrameSetData):
+        return f"{value.n_frames} frames of {value.base.attributes.get('formula')}"
+    if isinstance(value, orm.Node):
+        return value.get_description() or f"{type(value).__name__} {value.pk or 'not stored'}"
+    return value
 
 
 def _incars(inputs: Mapping) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Wheel and source archive: whole, described as AiiDA's plugin registry reads it, and working outside the source tree."""
+"""Wheel and source archive: whole, described for AiiDA's plugin registry, and working outside the source tree."""
 
 import json
 import os

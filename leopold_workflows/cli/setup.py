@@ -22,9 +22,10 @@ def setup(machines: Path) -> None:
         vasp@cluster: {executable: /opt/vasp/bin/vasp_gam, plugin: leopold.vasp, prepend_text: module load vasp}
         leopold@cluster: {executable: /home/me/leopold/bin/leopold, mpi: false}
     """
-    from aiida import load_profile
 
-    load_profile()
+    from leopold_workflows.cli import profile
+
+    profile.load()
     from leopold_model.config import parse
     from leopold_workflows.machines import MachinesConfig, set_up
 

@@ -1,4 +1,4 @@
-"""The demo as a user has it: the installed wheel, the daemon, Ctrl-C in the middle, the same command again, the report."""
+"""The demo as a user has it: the installed wheel, the daemon, Ctrl-C in the middle, the same command, the report."""
 
 import json
 import os
