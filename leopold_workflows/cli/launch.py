@@ -23,7 +23,7 @@ def _study(context: click.Context, _option, value: str) -> str:
         study = yaml.safe_load(Path(value).read_bytes())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{value} cannot be read as YAML: {error}") from None
-    if isinstance(study, dict) and "lattice" in study:
+    if isinstance(study, dict) and isinstance(study.get("lattice"), dict):
         return value
     if not isinstance(study, dict) or "material" not in study:
         raise click.ClickException(
@@ -65,6 +65,13 @@ SHARED = (
 )
 
 
+_STEP_SECONDS = click.option(
+    "--step-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="What VASP needs for one ionic step of this cell, for the node-hours that --dry-run prints.",
+)
+
+
 @click.group()
 def launch() -> None:
     """Submit a study to the daemon."""
@@ -80,11 +87,7 @@ def launch() -> None:
 @click.option("--test", help="PK or UUID of a held-out run to go with --frames.")
 @click.option("--starts", help="PK or UUID of starts of dynamics to go with --frames.")
 @click.option("--template", help="PK or UUID of a carrier's occupations to go with --frames.")
-@click.option(
-    "--step-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    help="What VASP needs for one ionic step of this cell, for the node-hours that --dry-run prints.",
-)
+@_STEP_SECONDS
 def dynamics(
     material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, as_json, step_seconds, **nodes
 ) -> None:
@@ -123,14 +126,14 @@ def dynamics(
             builder[name] = node
         process = _submit(builder, dry_run)
         if dry_run:
-            click.echo(preview(builder._inputs(prune=True), step_seconds))
+            click.echo(f"\n{preview(builder._inputs(prune=True), step_seconds)}")
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     _tell(process, as_json, "`aiida-leopold show status {pk}` watches it")
 
 
 @launch.command()
-@click.argument("material")
+@click.argument("material", metavar="STUDY", callback=_study, is_eager=True)
 @_shared
 @click.option("--model", required=True, help="PK or UUID of a trained model.")
 @click.option("--pathway", help="Class of the hop as the catalogue names it, like 'O-O 2.96 A <110> x12'.")
@@ -138,7 +141,7 @@ def dynamics(
 def barrier(
     material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, as_json, model, pathway, sites
 ) -> None:
-    """One hop of a MATERIAL by a model beside VASP: barrier, moments, adiabatic or diabatic.
+    """One hop by a model beside VASP: barrier, moments, adiabatic or diabatic. STUDY as of `launch dynamics`.
 
     Example: aiida-leopold launch barrier mgo --model 1042 --pathway 'O-O 2.96 A <110> x12' --vasp vasp@cluster
     --leopold leopold@gpu --potential-family PBE.54
@@ -168,16 +171,28 @@ def barrier(
 
 
 @launch.command()
-@click.argument("material")
+@click.argument("material", metavar="STUDY", callback=_study, is_eager=True)
 @_shared
 @click.option("--lattice", help="Instead of the material's: a shipped lattice (`leopold patterns lattice`) or a YAML.")
 @click.option(
     "--measured", type=click.Path(exists=True, dir_okay=False), help="CSV of measured positions, x and y in Å."
 )
+@_STEP_SECONDS
 def patterns(
-    material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, as_json, lattice, measured
+    material,
+    vasp,
+    leopold,
+    protocol,
+    potential_family,
+    structure,
+    overrides,
+    dry_run,
+    as_json,
+    lattice,
+    measured,
+    step_seconds,
 ) -> None:
-    """Where defects and carriers of a MATERIAL sit: learned energies, annealed areas, correlations.
+    """Where defects and carriers sit: learned energies, annealed areas, correlations. STUDY as of `launch dynamics`.
 
     Example: aiida-leopold launch patterns tio2_110 --vasp vasp@cluster --leopold leopold@cluster
     --potential-family PBE.54 --measured vacancies.csv
@@ -186,6 +201,7 @@ def patterns(
     from aiida.plugins import WorkflowFactory
 
     from leopold_workflows.cli import profile
+    from leopold_workflows.pattern_preview import preview
 
     if structure is not None:
         raise click.ClickException("--structure: the structures of patterns are those of --lattice")
@@ -202,6 +218,8 @@ def patterns(
             measured=None if measured is None else SinglefileData(Path(measured).resolve()),
         )
         process = _submit(builder, dry_run)
+        if dry_run:
+            click.echo(f"\n{preview(builder._inputs(prune=True), step_seconds)}")
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     _tell(process, as_json, "`aiida-leopold show status {pk}` watches it")
