@@ -13,8 +13,10 @@ import yaml
 def setup(machines: Path) -> None:
     """Make the computers and codes that FILE (YAML) describes and the profile lacks; run again, it changes nothing.
 
+    Example: aiida-leopold setup machines.yaml
+
     \b
-    Example:
+    with a file like this one (transport, scheduler and options have AiiDA's names):
       computers:
         cluster: {hostname: login.cluster.org, work_dir: "/scratch/{username}", procs_per_machine: 64,
                   mpirun: "srun -n {tot_num_mpiprocs}", transport_options: {username: me}}

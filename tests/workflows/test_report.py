@@ -15,7 +15,8 @@ from leopold_workflows.calculations.functions_hops import catalogue_of
 from leopold_workflows.calculations.functions_transport import transport_of
 from leopold_workflows.report import markdown, summary, write_report
 from leopold_workflows.report_html import write
-from tests.unrendered import unrendered  # noqa: F401
+from tests.browser import needs_browser, seen
+from tests.unrendered import coarse, unrendered  # noqa: F401
 from tests.workflows.finished_study import study
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -150,3 +151,19 @@ def test_settings_of_the_page_are_the_inputs(tmp_path, learned):
     words = Page((tmp_path / "report.html").read_text()).words
     assert "max_rounds: 7\n" in words and {"seed", "11"} <= set(words)
     assert any(word.startswith("learn.settings (Dict") for word in words)
+
+
+@needs_browser
+def test_the_page_opens_offline_with_every_figure(learned, make_model, tmp_path, monkeypatch, request):
+    """In a real browser: every figure drawn, nothing asked for, no word on the console, nothing wider than it."""
+    monkeypatch.undo()
+    request.getfixturevalue("coarse")
+    process = study(model=make_model().store(), **learned)
+    _, text = written(process, tmp_path)
+    (tmp_path / "alone").mkdir()
+    page = (tmp_path / "report.html").rename(tmp_path / "alone" / "report.html")  # away from the figures beside it
+    found = seen(page, tmp_path)
+    assert found["title"] == f"PolaronDynamicsWorkChain {process.pk}"
+    assert len(found["images"]) == text.count("![") > 5 and min(found["images"]) > 50
+    assert all(name.startswith("data:") for name in found["loaded"]), found["loaded"]
+    assert found["errors"] == [] and found["wide"] <= 0
