@@ -99,7 +99,7 @@ def test_a_dry_run_of_patterns_says_the_same(standin, leopold_code, tmp_path):
     slab = load_lattice("tio2_110").supercell("6x4")
     perfect = to_structure(slab, np.zeros(slab.n_sites, np.int8)).atoms.get_chemical_symbols()
     (electrons,) = (float(line.split()[2]) for line in released.splitlines() if line.startswith("NELECT"))
-    # neutral: four oxygen atoms are gone with the six electrons each brought, and two of each vacancy's are the carriers
+    # neutral: four oxygen atoms are gone with the six electrons each brought; the carriers are among the others
     assert electrons == 10 * perfect.count("Ti") + 6 * (perfect.count("O") - 4)
     (moments,) = (line.split("=")[1].split("!")[0].split() for line in released.splitlines() if "MAGMOM" in line)
     assert sum(int(m.split("*")[0]) if m.endswith("*1") else m == "1" for m in moments) == 8
