@@ -168,6 +168,7 @@ def _spent(name: str, value: float, limit: float | None) -> str:
 
 
 def state_of(process: ProcessNode) -> str:
+    """Its state, with the exit status where it has finished."""
     state = process.process_state.value if process.process_state else "created"
     return f"{state} [{process.exit_status}]" if process.is_finished else state
 

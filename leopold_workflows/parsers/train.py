@@ -8,6 +8,8 @@ from leopold_workflows.parsers.result import ResultParser, first_nan
 
 
 class TrainParser(ResultParser):
+    """Of leopold.train."""
+
     def parse_result(self, result):
         status = result.get("status")
         if status == "diverged":
