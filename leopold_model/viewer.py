@@ -79,16 +79,16 @@ class Viewer:
 def hop_viewer(track: TrackFile, replica: int = 0, window: int = 0, *, size: int = 460) -> Viewer:
     """The structures that `leopold md` kept around one change of the charge state (a window of a track)."""
     found = track.replicas[replica]
-    if found.windows is None or window >= len(found.windows):
-        kept = 0 if found.windows is None else len(found.windows)
+    windows = found.windows
+    if windows is None or window >= len(windows):
+        kept = 0 if windows is None else len(windows)
         raise FrameError(f"window = {window}: replica {replica} has {kept} windows (see `window` of the md schema)")
-    kept = found.windows
     frames = [
         Frame(
-            track.numbers, kept.positions[window, k], found.cell, moments=kept.moments[window, k],
-            carrier=track.carrier, carrier_sites=tuple(kept.carrier[window, k]), step=int(kept.step[window, k]),
+            track.numbers, windows.positions[window, k], found.cell, moments=windows.moments[window, k],
+            carrier=track.carrier, carrier_sites=tuple(windows.carrier[window, k]), step=int(windows.step[window, k]),
         )
-        for k in range(kept.step.shape[1])
+        for k in range(windows.step.shape[1])
     ]  # fmt: skip
     return Viewer(frames, [frame.step * found.timestep for frame in frames], size=size)
 

@@ -118,7 +118,8 @@ def machines(aiida_profile):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standin_potcar, "FAMILY", "PBE.54")
         standin_potcar.install()
-    return machines
+    yield machines
+    aiida_profile.reset_storage()  # other files count on there being no such family
 
 
 @pytest.fixture
