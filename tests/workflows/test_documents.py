@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import aiida
 import aiida.engine
+import numpy as np
 import pytest
 import yaml
 from aiida import orm
@@ -22,7 +23,9 @@ from aiida_vasp.commands import cmd_aiida_vasp
 from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
-from leopold_model.config import parse
+from leopold_model.config import KINDS, parse
+from leopold_model.frames import Frame, write_frames
+from leopold_model.standin.crystals import ideal_cell
 from leopold_workflows import contract
 from leopold_workflows.cli import main as aiida_leopold
 from leopold_workflows.machines import MachinesConfig, set_up
@@ -140,6 +143,11 @@ def here(document, tmp_path, monkeypatch):
         for structure in folder.glob("mgo/POSCAR"):
             shutil.copy(structure, folder)
     folder.mkdir(exist_ok=True)
+    atoms = ideal_cell("mgo")
+    moments = 0.7 * np.eye(len(atoms))[4]
+    for name in ("1200K", "1500K"):
+        frame = Frame(atoms.numbers, atoms.positions, atoms.cell.array, moments=moments, carrier_sites=(4,), run=name)
+        write_frames(folder / f"{name}.h5", [frame])
     shutil.copy(FOLDER / "materials" / "anatase.yaml", folder / "my_host.yaml")
     monkeypatch.chdir(folder)
     return folder
@@ -176,7 +184,11 @@ def test_machines_of_the_examples_are_set_up(document, cluster, here):
 @pytest.mark.parametrize("document", with_blocks("yaml"))
 def test_yaml_is_read_by_what_it_is_for(document, cluster):
     for block in blocks(document, "yaml"):
-        _study_with(yaml.safe_load(block))
+        content = yaml.safe_load(block)
+        if "kind" in content:
+            parse(content, KINDS[content["kind"]])
+        else:
+            _study_with(content)
 
 
 def _study_with(overrides: dict):
