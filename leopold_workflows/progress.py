@@ -32,6 +32,7 @@ STAGES = {
     "LearnWorkChain": "learn",
     "PolaronDynamicsWorkChain": "starting",
 }
+NAMED = 4  # of the classes not seen, in the live view
 # share of the wall time of a `fast` study on two cores, only to estimate what is left
 SHARE = {"seed": 0.15, "learn": 0.75, "transport": 0.10}
 
@@ -108,7 +109,8 @@ class Snapshot:
             parts.append(table)
             unseen = [p["name"] for p in self.pathways if not p.get("hops", 0)]
             if unseen:
-                parts.append(Text(f"  not seen: {', '.join(unseen)}", style="dim"))
+                more = f" and {len(unseen) - NAMED} more" if len(unseen) > NAMED else ""
+                parts.append(Text(f"  not seen: {', '.join(unseen[:NAMED])}{more}", style="dim"))
         parts += [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self.running[:4]]
         return Panel(Group(*parts), title=f"PolaronDynamicsWorkChain {self.pk}: {self.state}", title_align="left")
 

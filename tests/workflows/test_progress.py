@@ -101,6 +101,7 @@ def test_the_panel_tells_what_is_spent_what_is_lacking_and_what_was_never_seen(s
     criteria = [{"name": "node_hours", "value": 2.5}]
     process("assess", study, 0, made={"result": orm.Dict({"criteria": criteria, "failing": ["hops"]})}, job=True)
     classes = [{"name": "O-O 2.96 A <110> x12", "hops": 7, "verified_labels": 2}, {"name": "Ti-Ti 3.0 A [001] x2"}]
+    classes += [{"name": f"far {k}"} for k in range(6)]
     catalogue = PathwaySetData.from_catalogue({"pathways": classes})
     process("catalogue_of", study, 0, made={"result": catalogue}, job=True)
     told = snapshot(study)
@@ -108,7 +109,7 @@ def test_the_panel_tells_what_is_spent_what_is_lacking_and_what_was_never_seen(s
     shown = seen_on_a_terminal(told.panel(elapsed=600.0))
     for words in (
         "3   3 fpmd", "3 of 5 rounds  3 of 96 labels  2.5 node-hours", "not met  hops",
-        "not seen: Ti-Ti 3.0 A [001] x2", "10.0 min", "min left",
+        "not seen: Ti-Ti 3.0 A [001] x2, far 0, far 1, far 2 and 3 more", "10.0 min", "min left",
     ):  # fmt: skip
         assert words in shown, shown
     assert "\x1b" not in shown, "colours are for terminals"
