@@ -2,6 +2,7 @@
 # make test                     the test suite
 # make test-cluster             a study on PostgreSQL, RabbitMQ and SLURM of this machine (root on Debian; else skipped)
 # make lint                     style and types
+# make docs                     the reference of every module, from its docstrings, in docs/reference
 # Each makes .venv from requirements.lock when it is missing or older than the lock file.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 export AIIDA_PATH := $(CURDIR)/demo/.aiida-none
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-cluster lint lock clean
+.PHONY: demo test test-cluster lint docs lock clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/aiida-leopold demo $(SYSTEM)
@@ -29,6 +30,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed
+	$(BIN)/pdoc --output-directory docs/reference leopold_model leopold_workflows
+
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "aiida-leopold needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -39,7 +43,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 # after a change of dependencies; needs uv (https://docs.astral.sh/uv)
 lock:
-	uv pip compile --universal --python-version 3.11 --extra dev --constraint constraints.txt pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --extra dev --extra docs --constraint constraints.txt pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build docs/reference *.egg-info

@@ -54,9 +54,9 @@ from leopold_model.standin.parameters import SETS
 def command(model, structure, end, start, ends, images, fmax, steps, reference, plot, as_json):
     """Barrier of the hop of MODEL's carrier from the atom it sits on in STRUCTURE to another one.
 
-    STRUCTURE is a frame file (.h5, .xyz; its first frame counts), or anything ASE reads with --from. Example:
+    STRUCTURE is a frame file (.h5, .xyz; its first frame counts), or anything ASE reads with --from.
 
-    leopold barrier model.leopold start.h5 --to 33 --plot hop.png
+    Example: leopold barrier model.leopold start.h5 --to 33 --plot hop.png
     """
     try:
         learned = load_model(model)

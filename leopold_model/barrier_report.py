@@ -49,6 +49,7 @@ def line(path: HopPath, crossing: Crossing) -> dict:
 
 
 def at_crossing(crossing: Crossing) -> dict:
+    """What is told of the crossing, JSON-ready."""
     return {
         "s": crossing.point.s,
         "energy_eV": crossing.energy,
@@ -70,6 +71,7 @@ def neb(path: HopPath, search: Search) -> dict:
 
 
 def columns(path: HopPath) -> dict:
+    """Both surfaces along the path by column, JSON-ready."""
     energies = path.energies
     return {
         "s": path.s.tolist(),

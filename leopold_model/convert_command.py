@@ -173,7 +173,10 @@ def _shaped(value, *shape: int) -> np.ndarray:
     help="Edge (Angstrom) of the cubic cell of a model trained on the nearest image of each pair. Known for MgO.",
 )
 def command(pickle, model, elements, carrier, cube):
-    """Turn a published LEOPOLD model (PICKLE, read without running anything in it) into a MODEL of ours."""
+    """Turn a published LEOPOLD model (PICKLE, read without running anything in it) into a MODEL of ours.
+
+    Example: leopold convert MgO.pkl mgo.leopold
+    """
     try:
         converted = convert(pickle, elements, carrier, cube)
         save_model(model, converted)

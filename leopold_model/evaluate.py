@@ -229,7 +229,10 @@ def save_predictions(path: str | Path, answers: Sequence[Prediction]) -> None:
     "--predictions", "output", type=click.Path(dir_okay=False), help="Write per-frame arrays to this .npz file."
 )
 def command(model, frames, dtype, device, as_json, output):
-    """Errors of MODEL on the labelled FRAMES (.h5, .xyz)."""
+    """Errors of MODEL on the labelled FRAMES (.h5, .xyz).
+
+    Example: leopold evaluate model.leopold frames.h5 --json
+    """
     from leopold_model.selftest import UnsoundJax, require_sound_jax
 
     try:

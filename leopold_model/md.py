@@ -125,6 +125,8 @@ def command(config: str, as_json: bool) -> None:
     """Molecular dynamics with a learned model: per-step carrier track, hop windows, H5MD trajectory.
 
     Run the same command again to continue after exit code 10 (walltime) or an interruption.
+
+    Example: leopold md md.yaml
     """
     try:
         settings = load(config, "md")

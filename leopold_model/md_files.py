@@ -24,6 +24,7 @@ class CheckpointError(ValueError):
 
 
 def group_name(index: int) -> str:
+    """Of the particles of one replica."""
     return f"replica_{index:03d}"
 
 

@@ -188,8 +188,12 @@ class _Terminated:
 
 @click.command()
 @click.argument("config", type=click.Path(dir_okay=False))
-def command(config):
-    """Train a model as CONFIG (YAML) says; started again after exit code 10 it resumes."""
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+def command(config, as_json):
+    """Train a model as CONFIG (YAML) says; started again after exit code 10 it resumes.
+
+    Example: leopold train train.yaml
+    """
     started = time.monotonic()
     try:
         options = load(config, "train")
@@ -197,7 +201,10 @@ def command(config):
         result = run(options, Path(config).resolve().parent, started)
     except (ConfigError, FrameError, DataError, ModelError, UnsoundJax) as error:
         raise click.ClickException(str(error)) from None
-    for name, report in result["errors"].items():
-        click.echo(f"\n{name}: {table(report)}")
-    click.echo(f"\n{result['status']} after {result['epochs']} epochs, {result['wall_time_s']:.0f} s")
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        for name, report in result["errors"].items():
+            click.echo(f"\n{name}: {table(report)}")
+        click.echo(f"\n{result['status']} after {result['epochs']} epochs, {result['wall_time_s']:.0f} s")
     raise SystemExit(EXIT[result["status"]])

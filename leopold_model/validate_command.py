@@ -17,7 +17,10 @@ ALL = KINDS | {"lattice": LatticeConfig, "patterns-train": PatternTrainConfig, "
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--kind", type=click.Choice(list(ALL)), help="What to read it as; its own `kind` key if not given.")
 def command(config, kind):
-    """Check CONFIG against its schema: prints OK, or every error and exits with 2."""
+    """Check CONFIG against its schema: prints OK, or every error and exits with 2.
+
+    Example: leopold validate train.yaml
+    """
     try:
         load(config, kind, ALL)
     except ConfigError as error:

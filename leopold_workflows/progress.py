@@ -1,4 +1,5 @@
-"""What a running study is doing, read from its provenance graph: stage, round, frames, errors, hops, labels, time."""
+"""What a running study is doing, read from its provenance graph: stage, round, frames by source, errors, pathways seen
+and unseen, labels, budget, time."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from leopold_model.config import parse
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.process_tree import Process, descendants, inputs, outputs
+from leopold_workflows.settings import LearnSettings
 from leopold_workflows.vasp.verdict import MISSES
 
 # innermost WorkChain first: the first of these that is active names the stage
@@ -29,6 +32,7 @@ STAGES = {
     "LearnWorkChain": "learn",
     "PolaronDynamicsWorkChain": "starting",
 }
+NAMED = 4  # of the classes not seen, in the live view
 # share of the wall time of a `fast` study on two cores, only to estimate what is left
 SHARE = {"seed": 0.15, "learn": 0.75, "transport": 0.10}
 
@@ -45,6 +49,9 @@ class Snapshot:
     rounds: list[dict] = field(default_factory=list)  # errors on the held-out run, of each finished training
     pathways: list[dict] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)  # frames by where they are from
+    budget: dict[str, tuple[float, float | None]] = field(default_factory=dict)  # name: (spent, limit)
+    failing: list[str] = field(default_factory=list)  # criteria that the last round did not meet
     jobs: dict[str, int] = field(default_factory=dict)  # finished calculations by kind
     running: list[str] = field(default_factory=list)
     fraction: float = 0.0
@@ -69,11 +76,16 @@ class Snapshot:
         head = Table.grid(padding=(0, 2))
         head.add_row("stage", f"[bold]{self.stage}[/bold]")
         head.add_row("round", str(self.round))
-        head.add_row("frames", str(self.frames))
+        by_source = ", ".join(f"{n} {name}" for name, n in self.sources.items())
+        head.add_row("frames", f"{self.frames}   [dim]{by_source}[/dim]" if by_source else str(self.frames))
         left = f"about {elapsed * (1 / self.fraction - 1) / 60:.0f} min left" if self.fraction > 0.05 else ""
         head.add_row("time", f"{elapsed / 60:.1f} min   [dim]{left}[/dim]")
         if self.labels:
             head.add_row("labels", "  ".join(f"{k} {v}" for k, v in sorted(self.labels.items())))
+        if self.budget:
+            head.add_row("budget", "  ".join(_spent(name, *amounts) for name, amounts in self.budget.items()))
+        if self.failing:
+            head.add_row("not met", ", ".join(self.failing))
         parts: list = [head]
         if self.rounds:
             table = Table(box=None, padding=(0, 2), header_style="dim")
@@ -95,6 +107,10 @@ class Snapshot:
                 if p.get("hops", 0):
                     table.add_row(p["name"], str(p["hops"]), str(p.get("verified_labels", 0)))
             parts.append(table)
+            unseen = [p["name"] for p in self.pathways if not p.get("hops", 0)]
+            if unseen:
+                more = f" and {len(unseen) - NAMED} more" if len(unseen) > NAMED else ""
+                parts.append(Text(f"  not seen: {', '.join(unseen[:NAMED])}{more}", style="dim"))
         parts += [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self.running[:4]]
         return Panel(Group(*parts), title=f"PolaronDynamicsWorkChain {self.pk}: {self.state}", title_align="left")
 
@@ -110,26 +126,51 @@ def snapshot(process: WorkflowNode) -> Snapshot:
     errors = outputs([n for n in trainings if n.is_finished_ok], Dict, "attributes.errors", "results")
     catalogues = outputs(tree, PathwaySetData, "id")
     if trainings:
-        frames = max(inputs(trainings, FrameSetData, "attributes.n_frames", "frames"))
+        sources = max(inputs(trainings, FrameSetData, "attributes.sources", "frames"), key=lambda s: sum(s.values()))
     else:
         runs = [n for n in tree if n.label == "LeopoldVaspCalculation"]
-        frames = sum(outputs(runs, FrameSetData, "attributes.n_frames"))
+        sources = dict(sum(map(Counter, outputs(runs, FrameSetData, "attributes.sources")), Counter()))
+    labels = dict(Counter(_outcome(n) for n in tree if n.label == "LabelWorkChain"))
+    round = max((int(n.link.split("_")[1]) for n in tree if n.link.startswith("round_")), default=0)
+    assessed = outputs([n for n in tree if n.label == "assess" and n.is_finished_ok], Dict, "attributes")
     return Snapshot(
         pk=process.pk,
         state=state_of(process),
         stage=stage,
-        round=max((int(n.link.split("_")[1]) for n in tree if n.link.startswith("round_")), default=0),
-        frames=frames,
+        round=round,
+        frames=sum(sources.values()),
+        sources=sources,
         rounds=[e.get("test") or e["validation"] for e in errors],
         pathways=load_node(catalogues[-1]).pathways if catalogues else [],
-        labels=dict(Counter(_outcome(n) for n in tree if n.label == "LabelWorkChain")),
+        labels=labels,
+        budget=_budget(tree, round, labels, assessed),
+        failing=assessed[-1]["failing"] if assessed else [],
         jobs=dict(Counter(n.label for n in tree if n.is_job and n.is_finished)),
         running=[job_line(load_node(n.pk)) for n in tree if n.is_job and not n.is_terminated],
         fraction=_fraction(process, tree),
     )
 
 
+def _budget(tree: list[Process], round: int, labels: dict[str, int], assessed: list[dict]) -> dict:
+    """Rounds, labels and node-hours: spent so far, the last as of the round before, and allowed."""
+    settings = inputs([n for n in tree if n.label == "LearnWorkChain"], Dict, "attributes", "settings")
+    if not settings:
+        return {}
+    limits = parse(settings[-1], LearnSettings)
+    hours = [c["value"] for c in assessed[-1]["criteria"] if c["name"] == "node_hours"] if assessed else []
+    return {
+        "rounds": (round, limits.max_rounds),
+        "labels": (sum(labels.values()), limits.max_labels),
+        "node-hours": (hours[0] if hours else 0.0, limits.max_node_hours),
+    }
+
+
+def _spent(name: str, value: float, limit: float | None) -> str:
+    return f"{value:.3g} of {limit:.4g} {name}" if limit is not None else f"{value:.3g} {name}"
+
+
 def state_of(process: ProcessNode) -> str:
+    """Its state, with the exit status where it has finished."""
     state = process.process_state.value if process.process_state else "created"
     return f"{state} [{process.exit_status}]" if process.is_finished else state
 

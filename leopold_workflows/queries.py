@@ -1,10 +1,12 @@
 """Questions about a study, answered from the provenance graph: which VASP runs, frames and labels stand behind a node.
 
 Every function takes a stored node (a mobility, a model, a whole study) and uses the database alone; no file is read
-unless frames themselves are asked for.
+unless frames themselves are asked for. `docs/questions.md` shows them at work.
 """
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 from aiida.common.links import LinkType
 from aiida.orm import CalcFunctionNode, CalcJobNode, Dict, Node, ProcessNode, QueryBuilder, WorkflowNode
@@ -14,6 +16,7 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.model import ModelData
 
 _VASP, _TRAIN = "LeopoldVaspCalculation", "TrainCalculation"
+_LABELS, _LABEL = "LabelFramesWorkChain", "LabelWorkChain"
 DATA_LINKS = (LinkType.INPUT_CALC.value, LinkType.CREATE.value)
 MOST_VALUES = 5000  # in one condition of a query
 
@@ -75,6 +78,18 @@ def studies_with_model(model: ModelData) -> list[ProcessNode]:
     return sorted({n.pk: n for n in made + query.all(flat=True)}.values(), key=lambda n: n.ctime)
 
 
+def node_hours_by_pathway(study: WorkflowNode) -> dict[str, float]:
+    """Node-hours of the labels below `study`, by the class of the hop that each frame is from, the dearest first; under
+    "" those of no hop, as frames from before a guard stopped dynamics are."""
+    spent: dict[str, float] = defaultdict(float)
+    for fan_out in (n for n in study.called_descendants if n.process_label == _LABELS):
+        pathway = {frame.id: frame.pathway for frame in fan_out.inputs.frames.get_frames()}
+        for label in fan_out.called:
+            if label.process_label == _LABEL:
+                spent[pathway[label.inputs.frame.value]] += node_hours(label)
+    return dict(sorted(spent.items(), key=lambda item: -item[1]))
+
+
 def node_hours(study: WorkflowNode) -> float:
     """Node-hours of all jobs below `study`: machines times wall time as the scheduler last told it, or else the time
     from submission to the end. What came from the cache cost nothing."""
@@ -94,8 +109,23 @@ def functions_between(node: Node) -> list[CalcFunctionNode]:
     return _ancestors(node, CalcFunctionNode)
 
 
+def made_with(node: Node) -> list[ProcessNode]:
+    """Every calculation downstream of `node`, oldest first: what a VASP run, frames or a model went into."""
+    return _connected(node, ProcessNode, None, "with_incoming")
+
+
+def made_by(node: Node) -> list[ProcessNode]:
+    """Every calculation upstream of `node`, oldest first: all that stands behind it."""
+    return _ancestors(node, ProcessNode)
+
+
 def _ancestors(node: Node, kind: type[ProcessNode], label: str | None = None) -> list:
-    """Processes upstream of `node` along data provenance (inputs and what created them).
+    """Processes upstream of `node`."""
+    return _connected(node, kind, label, "with_outgoing")
+
+
+def _connected(node: Node, kind: type[ProcessNode], label: str | None, relation: str) -> list:
+    """Processes on one side of `node` along data provenance (inputs and what created them), without itself.
 
     Node by node, each once: AiiDA's own `with_descendants` follows every path, and data that part and are merged again,
     round after round, make more paths than can be followed.
@@ -104,7 +134,7 @@ def _ancestors(node: Node, kind: type[ProcessNode], label: str | None = None) ->
     level = {node.pk}
     while level:
         query = QueryBuilder().append(Node, filters={"id": {"in": list(level)}}, tag="node")
-        query.append(Node, with_outgoing="node", edge_filters={"type": {"in": DATA_LINKS}}, project="id")
+        query.append(Node, edge_filters={"type": {"in": DATA_LINKS}}, project="id", **{relation: "node"})
         level = set(query.all(flat=True)) - seen
         seen |= level
     found: list = []

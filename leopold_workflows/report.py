@@ -188,9 +188,11 @@ def _error_row(row: dict) -> str:
 
 
 def criterion_row(c: dict) -> str:
+    """One criterion as a row of a Markdown table."""
     verdict = "met" if c["passed"] else "not met"
     return f"| {c['name']} | {number(c['value'])} | {number(c['threshold'])} | {verdict} |"
 
 
 def number(value) -> str:
+    """Three digits of a float, `none` for None."""
     return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Figures made but not rendered, for tests that ask which figures there are and of which numbers."""
+"""Figures not rendered, or with few pixels, for tests that ask which figures there are and of which numbers."""
 
 from pathlib import Path
 
@@ -17,3 +17,18 @@ def unrendered(monkeypatch):
     monkeypatch.setattr(FuncAnimation, "save", touch)
     for module in (style, strip):
         monkeypatch.setattr(module, "lay_out", lambda figure: None)
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """PNGs are drawn with few pixels, PDF and GIF are empty files: for tests that look at pictures."""
+    draw = Figure.savefig
+
+    def savefig(figure, path, **kwargs):
+        if Path(path).suffix == ".png":
+            draw(figure, path, **{**kwargs, "dpi": 40})
+        else:
+            Path(path).touch()
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    monkeypatch.setattr(FuncAnimation, "save", lambda _, path, **kwargs: Path(path).touch())

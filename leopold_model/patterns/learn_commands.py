@@ -28,7 +28,10 @@ from leopold_model.patterns.options import (
 @JSON
 @refuses
 def lattice(name, as_json):
-    """Sites, species and symmetry of the lattice NAME (shipped, or a YAML file); without NAME, those shipped."""
+    """Sites, species and symmetry of the lattice NAME (shipped, or a YAML file); without NAME, those shipped.
+
+    Example: leopold patterns lattice tio2_110
+    """
     if not name:
         click.echo(json.dumps(shipped()) if as_json else "\n".join(shipped()))
         return
@@ -63,7 +66,10 @@ def lattice(name, as_json):
 @refuses
 def charges(name, supercells, counts, configurations, permittivity, screening, seed, output):
     """Labels of random configurations of the lattice NAME from screened point charges: a model to try things with, not
-    a first-principles result."""
+    a first-principles result.
+
+    Example: leopold patterns charges tio2_110 --supercell 6x4 --supercell 12x2
+    """
     from leopold_model.patterns.composition import random_configuration
     from leopold_model.patterns.labels import Labels, LabelSet, write_labels
     from leopold_model.patterns.point_charges import point_charge_energies
@@ -88,7 +94,10 @@ def charges(name, supercells, counts, configurations, permittivity, screening, s
 @JSON
 @refuses
 def collect(frames, name, supercell, output, as_json):
-    """Labels from relaxed structures in FRAMES (see `leopold import-vasp`), for the carrier sites they ended with."""
+    """Labels from relaxed structures in FRAMES (see `leopold import-vasp`), for the carrier sites they ended with.
+
+    Example: leopold patterns collect relaxed.h5 --lattice tio2_110 --supercell 6x4
+    """
     from leopold_model.frames import FrameError, read_frames
     from leopold_model.patterns.labels import LabelSet, labels_from_frames, write_labels
 
@@ -119,7 +128,10 @@ def collect(frames, name, supercell, output, as_json):
 @refuses
 def train(labels, config, settings, curve, output, max_seconds, as_json):
     """Learn the energies of the configurations in LABELS; errors are on orbits (or defect patterns) never seen. A
-    training that was stopped leaves a .checkpoint beside its output, from which the same command goes on."""
+    training that was stopped leaves a .checkpoint beside its output, from which the same command goes on.
+
+    Example: leopold patterns train labels.h5
+    """
     from leopold_model.patterns.fitting import OutOfTime
     from leopold_model.patterns.labels import read_labels
     from leopold_model.patterns.learning import CURVE, learn

@@ -49,6 +49,7 @@ class Told:
 
 
 def composition_of(instance: Instance, supercell: str, counts: str | None, delocalised: int = 0):
+    """That of --counts, or the usual one of a named supercell."""
     from leopold_model.patterns.composition import Composition
 
     if counts is None:
@@ -76,6 +77,7 @@ def settings_of(config: Path | None, settings: tuple[str, ...]) -> dict[str, Any
 
 
 def pair(text: str, option: str) -> tuple[str, str]:
+    """NAME=VALUE, taken apart; PatternError names the option."""
     name, equals, value = text.partition("=")
     if not equals:
         raise PatternError(f"{option} {text!r}: expected name=value")
@@ -83,6 +85,7 @@ def pair(text: str, option: str) -> tuple[str, str]:
 
 
 def number(text: str, option: str) -> float:
+    """A number of an option; PatternError names both."""
     try:
         return float(text)
     except ValueError:
@@ -90,6 +93,7 @@ def number(text: str, option: str) -> float:
 
 
 def triple(name: str, text: str) -> tuple[float, float, float]:
+    """Three numbers X,Y,Z of --reach for a species."""
     values = tuple(number(v, "--reach") for v in text.split(","))
     if len(values) != 3:
         raise PatternError(f"--reach {name}={text}: expected three numbers, parent vectors along each axis")

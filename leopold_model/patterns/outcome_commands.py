@@ -24,7 +24,10 @@ from leopold_model.patterns.options import JSON, PATH, SEED, SUPERCELL, refuses
 @JSON
 @refuses
 def correlate(patterns, label, species, axis, rows, which, plot, picture, as_json):
-    """Autocorrelation of defects along their rows in files of `leopold patterns anneal`; errors are over chains."""
+    """Autocorrelation of defects along their rows in files of `leopold patterns anneal`; errors are over chains.
+
+    Example: leopold patterns correlate anneal.h5 --map map.png --plot correlation.png
+    """
     from leopold_model.patterns.annealing import read_patterns
     from leopold_model.patterns.correlation import autocorrelation
     from leopold_model.plots import correlation_functions, pattern_map
@@ -68,7 +71,10 @@ def correlate(patterns, label, species, axis, rows, which, plot, picture, as_jso
 def starts(patterns, which, limit, output, as_json):
     """Structures with carrier sites from a file of `leopold patterns anneal`, for
     `aiida-leopold launch dynamics --configurations`: the lowest of each chain, or its last (a draw at its
-    temperature)."""
+    temperature).
+
+    Example: leopold patterns starts anneal.h5 --limit 4
+    """
     from leopold_model.frames import write_frames
     from leopold_model.patterns.annealing import read_patterns
     from leopold_model.patterns.starts import starting_frames
@@ -95,7 +101,10 @@ def starts(patterns, which, limit, output, as_json):
 @refuses
 def residence_command(model, tracks, supercell, temperature, timestep, plot, as_json, **settings):
     """Where carriers were in dynamics (TRACKS, as of `leopold hops`) against where MODEL says they are, site by site
-    around defects that stay: how far the two agree."""
+    around defects that stay: how far the two agree.
+
+    Example: leopold patterns residence patterns.npz track.h5 --supercell 6x4 --plot residence
+    """
     from leopold_model.frames import FrameError
     from leopold_model.hops_command import read_tracks
     from leopold_model.patterns.network import load_pattern_model

@@ -116,7 +116,10 @@ def anneal_command(
 def suggest_command(
     model, supercell, counts, number, known, boldness, explore, max_seconds, checkpoint, as_json, **settings
 ):
-    """Which configurations to label next: low in predicted energy, disputed by the ensemble, and new."""
+    """Which configurations to label next: low in predicted energy, disputed by the ensemble, and new.
+
+    Example: leopold patterns suggest patterns.npz --supercell 6x4 --number 8 --known labels.h5
+    """
     from leopold_model.patterns.annealing import anneal
     from leopold_model.patterns.network import load_pattern_model
     from leopold_model.patterns.sampling import Sampler

@@ -28,11 +28,13 @@ STYLE: Any = {
 def axes_of(
     rows: int, columns: int, width: float = 6.4, height: float = 3.0, **kwargs
 ) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of rows x columns panels, width and height in inches, and its axes in one row."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs).ravel()
 
 
 def save(figure: Figure, path: Path, columns: Mapping[str, Any]) -> None:
+    """Write the figure as PNG and PDF, and its numbers by column as CSV, under the name of `path`."""
     path = Path(path)
     lay_out(figure)
     for suffix in (".png", ".pdf"):

@@ -29,6 +29,8 @@ class Ions:
 
 
 class RelaxingIons(Ions):
+    """Ions that follow their forces (IBRION 1, 2)."""
+
     def __init__(self, job: Job):
         super().__init__(job)
         self.relaxation = Relaxation(job.poscar.free)

@@ -15,6 +15,7 @@ VERSION = "6.4.3"
 
 
 def disclaimer(job: Job) -> str:
+    """That this is no VASP, with the parameter set."""
     return (
         f"leopold-vasp-standin {__version__}, parameter set {job.parameters.name}: "
         "a model Hamiltonian on a classical lattice. These numbers are NOT DFT+U results."
@@ -22,6 +23,7 @@ def disclaimer(job: Job) -> str:
 
 
 def subversion(job: Job) -> str:
+    """The line in which VASP names its version."""
     return f"leopold-vasp-standin {__version__} parameter set {job.parameters.name} (model, not DFT+U)"
 
 
@@ -216,6 +218,7 @@ def _occupation_control(job: Job) -> list[str]:
 
 
 def lattice(cell: np.ndarray) -> list[str]:
+    """Direct and reciprocal lattice vectors as OUTCAR has them."""
     reciprocal = np.linalg.inv(cell).T
     rows = [
         "".join(f"{x:13.9f}" for x in a) + "    " + "".join(f"{x:13.9f}" for x in b)

@@ -51,6 +51,8 @@ class ContcarWriter:
 
 
 class XdatcarWriter:
+    """XDATCAR, a configuration after the other."""
+
     def __init__(self, job: Job):
         poscar = job.poscar
         self.rows = ("%12.8f" * 3 + "\n") * len(job.masses)

@@ -185,6 +185,7 @@ class Kpoints:
 
 
 def parse_kpoints(text: str) -> Kpoints:
+    """The mesh of a KPOINTS file; InputError where it cannot be read."""
     lines = text.splitlines()
     try:
         count = int(lines[1].split()[0])
@@ -319,6 +320,7 @@ def parse_occdir(tag: str, values: list[float]) -> list[Imposed]:
 
 
 def read_text(directory: Path, name: str) -> str:
+    """A file that must be there; InputError where it is not."""
     path = directory / name
     if not path.is_file() or not path.stat().st_size:
         raise InputError(f"{name} is missing or empty in {directory}: a run needs INCAR, POSCAR, KPOINTS and POTCAR")

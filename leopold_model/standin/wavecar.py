@@ -14,6 +14,7 @@ FORMAT = "leopold-vasp-standin WAVECAR 1"
 
 
 def write_wavecar(path: Path, state: State, parameters: str) -> None:
+    """The electronic state of the stand-in, under VASP's name, in a format of its own."""
     header = {"format": FORMAT, "parameters": parameters, "shape": state.orbitals.shape}
     path.write_bytes(
         json.dumps(header).encode() + b"\n" + np.ascontiguousarray(state.orbitals, dtype=np.float64).tobytes()

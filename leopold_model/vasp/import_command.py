@@ -86,6 +86,8 @@ def command(path: Path, json_: bool, out: Path | None, carrier: str | None, n: i
 
     In a folder each quantity comes from the first of these files that holds it. Exit code 1 if not one complete ionic
     step is found.
+
+    Example: leopold import-vasp RUN_FOLDER --frames frames.h5
     """
     try:
         run = read_run(path)

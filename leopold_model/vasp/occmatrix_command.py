@@ -41,6 +41,8 @@ def command(
     Onto another site they are turned with the crystal. Where its symmetry leaves several orientations (p_x, p_y and
     p_z of a cubic site), the first is the one that fits the distortion of --structure, and without that the one that
     turns the orbital least; --orientation takes another.
+
+    Example: leopold occmatrix OUTCAR --onto 12
     """
     try:
         run, step = last_state(outcar)

@@ -15,7 +15,10 @@ from leopold_model.vasp.reduced import REDUCED, write_reduced
 @click.argument("reduced", type=click.Path(dir_okay=False, path_type=Path), default=Path(REDUCED))
 @click.option("--set-aside", is_flag=True, help="Rename OUTCAR to OUTCAR.reduced when that is done.")
 def command(outcar: Path, reduced: Path, set_aside: bool):
-    """Write what frames need of OUTCAR to the HDF5 file REDUCED, some hundredth of its size."""
+    """Write what frames need of OUTCAR to the HDF5 file REDUCED, some hundredth of its size.
+
+    Example: leopold reduce-vasp OUTCAR reduced.h5
+    """
     try:
         run = read_outcar(outcar)
         write_reduced(reduced, run)

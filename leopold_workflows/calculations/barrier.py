@@ -67,6 +67,7 @@ class BarrierCalculation(LeopoldCalculation):
 
 
 def check_sites(node: orm.List | None, _=None) -> str | None:
+    """Two different atoms."""
     if node is None:
         return None
     sites = node.get_list()
@@ -76,12 +77,14 @@ def check_sites(node: orm.List | None, _=None) -> str | None:
 
 
 def check_images(node: orm.Int | None, _=None) -> str | None:
+    """At least three."""
     if node is not None and node.value < 3:
         return f"images = {node.value}: give at least 3, ends included"
     return None
 
 
 def check_positive(node, port=None) -> str | None:
+    """Larger than zero."""
     if node is not None and not node.value > 0:
         return f"{getattr(port, 'name', 'value')} = {node.value}: must be positive"
     return None
@@ -113,6 +116,7 @@ def same_atoms(name: str, structure: orm.StructureData, other: orm.StructureData
 
 
 def validate_inputs(inputs, _) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     if any(name not in inputs for name in ("initial", "sites", "model")):
         return None  # exposed elsewhere without them
     if "final" in inputs and (message := same_atoms("final", inputs["final"], inputs["initial"])):

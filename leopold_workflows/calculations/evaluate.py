@@ -45,12 +45,14 @@ class EvaluateCalculation(LeopoldCalculation):
 
 
 def check_dtype(node: orm.Str | None, _=None) -> str | None:
+    """One of the two."""
     if node is not None and node.value not in ("float32", "float64"):
         return f"dtype = {node.value!r}: choose float32 or float64"
     return None
 
 
 def validate_inputs(inputs, _) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     if "frames" not in inputs or "model" not in inputs:
         return None
     if inputs["frames"].n_frames == 0:

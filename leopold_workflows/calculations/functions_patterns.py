@@ -86,7 +86,7 @@ def pattern_structure(
     cell = read_lattice(lattice).supercell(supercell.value)
     for row in requests(cell, configurations).values():
         if pattern_key(cell, row) == pattern.value:
-            return _nodes(to_structure(cell, cell.without_carriers(row)))
+            return nodes_of(to_structure(cell, cell.without_carriers(row)))
     raise PatternError(f"no configuration with the pattern {pattern.value}")
 
 
@@ -108,20 +108,25 @@ def configuration_structure(
     relaxed = next(f for f in delocalised.get_frames() if f.label == pattern_key(cell, occupations))
     atoms = wanted.atoms
     atoms.positions = relaxed.positions
+    return {
+        **nodes_of(replace(wanted, atoms=atoms)),
+        "sites": orm.List(sorted(wanted.carrier_sites)),
+        "carrier": orm.Dict(carrier_of(wanted, carrier.get_dict(), orbitals.get_dict())),
+    }
+
+
+def carrier_of(wanted: PatternStructure, carrier: dict, orbitals: dict) -> dict:
+    """`carrier` with the number of them and, by site, the orbital that `orbitals` has for the label of the site."""
     by_site = {
         str(site): orbitals[label]
         for site, label in zip(wanted.carrier_sites, wanted.carrier_labels, strict=True)
-        if label in orbitals.get_dict()
+        if label in orbitals
     }
-    more = {"n": len(wanted.carrier_sites)} | ({"orbitals": by_site} if by_site else {})
-    return {
-        **_nodes(replace(wanted, atoms=atoms)),
-        "sites": orm.List(sorted(wanted.carrier_sites)),
-        "carrier": orm.Dict({**carrier.get_dict(), **more}),
-    }
+    return carrier | {"n": len(wanted.carrier_sites)} | ({"orbitals": by_site} if by_site else {})
 
 
-def _nodes(wanted: PatternStructure) -> dict:
+def nodes_of(wanted: PatternStructure) -> dict:
+    """`structure`, and as `dynamics` which of its coordinates may move."""
     atoms = wanted.atoms
     fixed = atoms.constraints[0].index if atoms.constraints else []
     free = ~np.isin(np.arange(len(atoms)), fixed)

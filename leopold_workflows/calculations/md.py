@@ -55,12 +55,14 @@ class MDCalculation(ResumableCalculation):
 
 
 def check_seed(node: orm.Int | None, _=None) -> str | None:
+    """Not below zero."""
     if node is not None and node.value < 0:
         return f"seed = {node.value}: give a whole number, 0 or larger"
     return None
 
 
 def validate_inputs(inputs, _) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     if "start" not in inputs or "model" not in inputs:
         return None
     if inputs["start"].n_frames == 0:

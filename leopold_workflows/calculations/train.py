@@ -53,6 +53,7 @@ class TrainCalculation(ResumableCalculation):
 
 
 def validate_inputs(inputs, _) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     if "frames" in inputs and inputs["frames"].n_frames == 0:
         return "`frames` holds no frame: give at least one labelled frame"
     if "initial_model" in inputs and "frames" in inputs:

@@ -24,7 +24,8 @@ def data() -> None:
 @click.option("--run", "names", multiple=True, help="Name of a run, one for each PATH; default: its folder's.")
 @click.option("--settings", help="Hash of the level of theory you vouch for, where the files do not tell it.")
 @click.option("--label", default="", help="Label of the node.")
-def import_(paths, carrier, n, stride, names, settings, label) -> None:
+@click.option("--json", "as_json", is_flag=True, help="PK, UUID and what the node holds as one JSON object.")
+def import_(paths, carrier, n, stride, names, settings, label, as_json) -> None:
     """VASP run folders, OUTCARs and data sets (.xyz, .h5) become one set of frames.
 
     OUTCARs stay where they are; the node of each run holds its small inputs and the hash of every file. A run is held
@@ -32,9 +33,11 @@ def import_(paths, carrier, n, stride, names, settings, label) -> None:
 
     Example: aiida-leopold data import old/600K old/900K --stride 4 --label "MgO + hole"
     """
-    from aiida import load_profile, orm
+    from aiida import orm
 
-    load_profile()
+    from leopold_workflows.cli import profile
+
+    profile.load()
     from leopold_workflows.calculations.functions_import import adopt_runs
     from leopold_workflows.vasp.old_run import old_run
 
@@ -56,6 +59,9 @@ def import_(paths, carrier, n, stride, names, settings, label) -> None:
     if not function.is_finished_ok:
         raise click.ClickException(function.exit_message)
     frames.label = label or ", ".join(run.label for run in runs)
+    if as_json:
+        click.echo(json.dumps({"pk": frames.pk, "uuid": frames.uuid, **frames.base.attributes.all}))
+        return
     _print(frames, runs)
     for older in _same_frames(frames):
         click.echo(f"the same frames are in FrameSetData<{older.pk}> {older.label}, imported {older.ctime:%Y-%m-%d}")

@@ -25,7 +25,10 @@ REFRESH_SECONDS = 2.0
 @options.overrides
 def demo(system: str, protocol: str, folder: Path, workers: int, overrides: dict | None) -> None:
     """Run SYSTEM end to end against the VASP stand-in: a material (mgo, tio2, anatase, tio2_f, tio2_vo, tio2_110), or a
-    YAML file like theirs of what the stand-in knows. Ctrl-C stops; the same command goes on."""
+    YAML file like theirs of what the stand-in knows. Ctrl-C stops; the same command goes on.
+
+    Example: aiida-leopold demo tio2 --folder demo
+    """
     try:
         shown = material(system)["demo"]
     except ValueError as error:

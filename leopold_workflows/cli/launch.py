@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 
 import click
@@ -22,7 +23,7 @@ def _study(context: click.Context, _option, value: str) -> str:
         study = yaml.safe_load(Path(value).read_bytes())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{value} cannot be read as YAML: {error}") from None
-    if isinstance(study, dict) and "lattice" in study:
+    if isinstance(study, dict) and isinstance(study.get("lattice"), dict):
         return value
     if not isinstance(study, dict) or "material" not in study:
         raise click.ClickException(
@@ -60,6 +61,14 @@ SHARED = (
         is_flag=True,
         help="Build and validate the inputs, print them and what they amount to; submit nothing.",
     ),
+    click.option("--json", "as_json", is_flag=True, help="PK and UUID of what was submitted as one JSON object."),
+)
+
+
+_STEP_SECONDS = click.option(
+    "--step-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="What VASP needs for one ionic step of this cell, for the node-hours that --dry-run prints.",
 )
 
 
@@ -78,13 +87,9 @@ def launch() -> None:
 @click.option("--test", help="PK or UUID of a held-out run to go with --frames.")
 @click.option("--starts", help="PK or UUID of starts of dynamics to go with --frames.")
 @click.option("--template", help="PK or UUID of a carrier's occupations to go with --frames.")
-@click.option(
-    "--step-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    help="What VASP needs for one ionic step of this cell, for the node-hours that --dry-run prints.",
-)
+@_STEP_SECONDS
 def dynamics(
-    material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, step_seconds, **nodes
+    material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, as_json, step_seconds, **nodes
 ) -> None:
     """A whole study: seed, learn, transport. STUDY is a material: one of those shipped (mgo, tio2, anatase, ...) or a
     YAML file like theirs; or a YAML file with `material` and any of these options, dashes as underscores.
@@ -94,12 +99,12 @@ def dynamics(
     A study that begins with frames: the same with --frames PK, as `aiida-leopold data import` printed it. With
     --dry-run: the INCAR of every stage with its reasons, KPOINTS, POTCARs, OCCMATRIX, jobs and node-hours.
     """
-    from aiida import load_profile
     from aiida.plugins import WorkflowFactory
 
+    from leopold_workflows.cli import profile
     from leopold_workflows.preview import preview
 
-    load_profile()
+    profile.load()
     try:
         given = {
             name: (_configurations if name == "configurations" else _node)(name, nodes[name])
@@ -119,33 +124,33 @@ def dynamics(
         )
         for name, node in given.items():
             builder[name] = node
-        pk = _submit(builder, dry_run)
+        process = _submit(builder, dry_run)
         if dry_run:
-            click.echo(preview(builder._inputs(prune=True), step_seconds))
+            click.echo(f"\n{preview(builder._inputs(prune=True), step_seconds)}")
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    if pk is not None:
-        click.echo(f"submitted PolaronDynamicsWorkChain<{pk}>; `aiida-leopold show status {pk}` watches it")
+    _tell(process, as_json, "`aiida-leopold show status {pk}` watches it")
 
 
 @launch.command()
-@click.argument("material")
+@click.argument("material", metavar="STUDY", callback=_study, is_eager=True)
 @_shared
 @click.option("--model", required=True, help="PK or UUID of a trained model.")
 @click.option("--pathway", help="Class of the hop as the catalogue names it, like 'O-O 2.96 A <110> x12'.")
 @click.option("--sites", nargs=2, type=int, help="Instead of --pathway: the two atoms of the host, from 0.")
 def barrier(
-    material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, model, pathway, sites
+    material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, as_json, model, pathway, sites
 ) -> None:
-    """One hop of a MATERIAL by a model beside VASP: barrier, moments, adiabatic or diabatic.
+    """One hop by a model beside VASP: barrier, moments, adiabatic or diabatic. STUDY as of `launch dynamics`.
 
     Example: aiida-leopold launch barrier mgo --model 1042 --pathway 'O-O 2.96 A <110> x12' --vasp vasp@cluster
     --leopold leopold@gpu --potential-family PBE.54
     """
-    from aiida import load_profile
     from aiida.plugins import WorkflowFactory
 
-    load_profile()
+    from leopold_workflows.cli import profile
+
+    profile.load()
     try:
         builder = WorkflowFactory("leopold.barrier").get_builder_from_protocol(
             code_vasp=_code("--vasp", vasp),
@@ -159,35 +164,48 @@ def barrier(
             potential_family=potential_family,
             overrides=overrides,
         )
-        pk = _submit(builder, dry_run)
+        process = _submit(builder, dry_run)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    if pk is not None:
-        click.echo(f"submitted BarrierWorkChain<{pk}>; `aiida-leopold show figures {pk}` draws it when it is done")
+    _tell(process, as_json, "`aiida-leopold show figures {pk}` draws it when it is done")
 
 
 @launch.command()
-@click.argument("material")
+@click.argument("material", metavar="STUDY", callback=_study, is_eager=True)
 @_shared
 @click.option("--lattice", help="Instead of the material's: a shipped lattice (`leopold patterns lattice`) or a YAML.")
 @click.option(
     "--measured", type=click.Path(exists=True, dir_okay=False), help="CSV of measured positions, x and y in Å."
 )
+@_STEP_SECONDS
 def patterns(
-    material, vasp, leopold, protocol, potential_family, structure, overrides, dry_run, lattice, measured
+    material,
+    vasp,
+    leopold,
+    protocol,
+    potential_family,
+    structure,
+    overrides,
+    dry_run,
+    as_json,
+    lattice,
+    measured,
+    step_seconds,
 ) -> None:
-    """Where defects and carriers of a MATERIAL sit: learned energies, annealed areas, correlations.
+    """Where defects and carriers sit: learned energies, annealed areas, correlations. STUDY as of `launch dynamics`.
 
     Example: aiida-leopold launch patterns tio2_110 --vasp vasp@cluster --leopold leopold@cluster
     --potential-family PBE.54 --measured vacancies.csv
     """
-    from aiida import load_profile
     from aiida.orm import SinglefileData
     from aiida.plugins import WorkflowFactory
 
+    from leopold_workflows.cli import profile
+    from leopold_workflows.pattern_preview import preview
+
     if structure is not None:
         raise click.ClickException("--structure: the structures of patterns are those of --lattice")
-    load_profile()
+    profile.load()
     try:
         builder = WorkflowFactory("leopold.patterns").get_builder_from_protocol(
             code_vasp=_code("--vasp", vasp),
@@ -199,26 +217,39 @@ def patterns(
             lattice=lattice,
             measured=None if measured is None else SinglefileData(Path(measured).resolve()),
         )
-        pk = _submit(builder, dry_run)
+        process = _submit(builder, dry_run)
+        if dry_run:
+            click.echo(f"\n{preview(builder._inputs(prune=True), step_seconds)}")
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    if pk is not None:
-        click.echo(f"submitted PatternsWorkChain<{pk}>; `aiida-leopold show status {pk}` watches it")
+    _tell(process, as_json, "`aiida-leopold show status {pk}` watches it")
 
 
-def _submit(builder, dry_run: bool) -> int | None:
-    """The PK of the process; None for a dry run, which prints the inputs. ValueError when they are at fault."""
+def _submit(builder, dry_run: bool):
+    """The node of the process; None for a dry run, which prints the inputs. ValueError when they are at fault."""
     from aiida.engine import submit
 
+    from leopold_workflows.preview import settings
+
     if not dry_run:
-        return submit(builder).pk
+        return submit(builder)
     # what a submission does before anything is stored: the builder alone asks no validator that needs two ports
     ports = builder.process_class.spec().inputs
     error = ports.validate(ports.pre_process(builder._inputs(prune=True)))
     if error is not None:
         raise ValueError(error.message)
-    click.echo(builder)
+    click.echo(f"{builder.process_class.__name__}\n\n{settings(builder._inputs(prune=True))}")
     return None
+
+
+def _tell(process, as_json: bool, next_step: str) -> None:
+    """What was submitted, if anything."""
+    if process is None:
+        return
+    if as_json:
+        click.echo(json.dumps({"pk": process.pk, "uuid": process.uuid}))
+    else:
+        click.echo(f"submitted {process.process_label}<{process.pk}>; {next_step.format(pk=process.pk)}")
 
 
 def _code(option: str, label: str):

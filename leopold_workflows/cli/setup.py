@@ -13,8 +13,10 @@ import yaml
 def setup(machines: Path) -> None:
     """Make the computers and codes that FILE (YAML) describes and the profile lacks; run again, it changes nothing.
 
+    Example: aiida-leopold setup machines.yaml
+
     \b
-    Example:
+    with a file like this one (transport, scheduler and options have AiiDA's names):
       computers:
         cluster: {hostname: login.cluster.org, work_dir: "/scratch/{username}", procs_per_machine: 64,
                   mpirun: "srun -n {tot_num_mpiprocs}", transport_options: {username: me}}
@@ -22,9 +24,10 @@ def setup(machines: Path) -> None:
         vasp@cluster: {executable: /opt/vasp/bin/vasp_gam, plugin: leopold.vasp, prepend_text: module load vasp}
         leopold@cluster: {executable: /home/me/leopold/bin/leopold, mpi: false}
     """
-    from aiida import load_profile
 
-    load_profile()
+    from leopold_workflows.cli import profile
+
+    profile.load()
     from leopold_model.config import parse
     from leopold_workflows.machines import MachinesConfig, set_up
 

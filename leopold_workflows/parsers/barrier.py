@@ -6,6 +6,8 @@ from leopold_workflows.parsers.result import ResultParser
 
 
 class BarrierParser(ResultParser):
+    """Of leopold.barrier.learned."""
+
     def parse_result(self, result):
         status = result.get("status")
         if status == "no_barrier":

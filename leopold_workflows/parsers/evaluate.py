@@ -10,6 +10,8 @@ from leopold_workflows.parsers.result import ResultParser, first_nan
 
 
 class EvaluateParser(ResultParser):
+    """Of leopold.evaluate."""
+
     def parse_result(self, result):
         nan = first_nan(result)
         if nan:

@@ -11,6 +11,8 @@ CARRIERS = {"carrier_lost": "ERROR_CARRIER_LOST", "carriers_merged": "ERROR_CARR
 
 
 class MDParser(ResultParser):
+    """Of leopold.md."""
+
     def parse_result(self, result):
         status = result.get("status")
         failure = self._file_output("track", TRACK, TrackData)

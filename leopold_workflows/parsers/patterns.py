@@ -11,6 +11,8 @@ from leopold_workflows.parsers.result import ResultParser, first_nan
 
 
 class PatternTrainParser(ResultParser):
+    """Of leopold.patterns.train."""
+
     def parse_result(self, result):
         nan = first_nan({part: result.get(part) for part in ("train", "validation", "test")})
         if nan:
@@ -19,6 +21,8 @@ class PatternTrainParser(ResultParser):
 
 
 class PatternSuggestParser(ResultParser):
+    """Of leopold.patterns.suggest."""
+
     def parse_result(self, result):
         found = result.get("suggestions")
         if found is None:
@@ -33,5 +37,7 @@ class PatternSuggestParser(ResultParser):
 
 
 class PatternAnnealParser(ResultParser):
+    """Of leopold.patterns.anneal."""
+
     def parse_result(self, result):
         return self._file_output("run", RUN, PatternRunData)

@@ -17,6 +17,8 @@ _OUT_OF_MEMORY = re.compile(r".*(RESOURCE_EXHAUSTED|MemoryError|out of memory|oo
 
 
 class TrainParser(ResultParser):
+    """Of leopold.train."""
+
     def _missing(self, name):
         printed = f"{self._content(STDERR)}\n{self._content(SCHEDULER_STDERR)}"
         said = _OUT_OF_MEMORY.search(printed)

@@ -142,6 +142,7 @@ def _options(options: Mapping | None, _) -> str | None:
 
 
 def lower(tags: Mapping) -> dict:
+    """The same tags in lower case."""
     return {str(key).lower(): value for key, value in tags.items()}
 
 

@@ -285,6 +285,7 @@ def barrier_inputs(shared: Study, code: orm.AbstractCode) -> dict:
 
 
 def validate_inputs(inputs, _) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     host, carrier = inputs["host"], inputs["label"]["carrier"]
     if ("sites" in inputs) == ("pathway" in inputs):
         return "give either `sites`, the two atoms of the hop, or `pathway`, the name of its class"

@@ -259,6 +259,7 @@ def _optional() -> dict:
 
 
 def validate_inputs(inputs, _) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     if "frames" not in inputs and "seed" not in inputs:
         return "neither `frames` nor `seed`: give labelled frames, or the inputs of a seed that makes them"
     learned = "model" in inputs and "catalogue" in inputs

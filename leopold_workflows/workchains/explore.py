@@ -141,6 +141,7 @@ def explore_inputs(settings: dict, recipe: dict, code: orm.AbstractCode) -> dict
 
 
 def validate_inputs(inputs, _) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     if "host" in inputs and "hops" in inputs:
         species, present = inputs["hops"]["species"], inputs["host"].get_symbols_set()
         if species not in present:

@@ -440,6 +440,7 @@ def learn_inputs(shared, code: orm.AbstractCode) -> dict:
 
 
 def validate_inputs(inputs, _) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     if "frames" in inputs:
         if inputs["frames"].n_frames == 0:
             return "frames: no frame: give the labelled frames of a seed, or of any import"

@@ -214,6 +214,7 @@ def _check_measured(node, _) -> str | None:
 
 
 def surface_faults(inputs, _) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     if any(name not in inputs for name in ("lattice", "area", "counts", "ranking", "ranking_counts", "settings")):
         return None  # exposed elsewhere without them
     try:

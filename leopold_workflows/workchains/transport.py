@@ -174,6 +174,7 @@ def _may_go_on(inputs) -> bool:
 
 
 def validate_inputs(inputs, port) -> str | None:
+    """Why these inputs cannot be used; None where they can."""
     message = explore.validate_inputs(inputs, port)
     if message or "settings" not in inputs or "parameters" not in inputs.get("dynamics", {}).get("md", {}):
         return message

@@ -1,19 +1,18 @@
-"""The demo as a user has it: the daemon, Ctrl-C in the middle, the same command again, the report."""
+"""The demo as a user has it: the installed wheel, the daemon, Ctrl-C in the middle, the same command, the report."""
 
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.distribution import build, install
 from tests.e2e.tiny import TINY
 
-BINARIES = Path(sys.executable).parent
 MINUTES = 10
 # one round and one instalment are enough here; `test_dynamics` sees a second one of each
 FASTER = {
@@ -25,17 +24,24 @@ FASTER = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def binaries(tmp_path_factory):
+    """Those of the wheel, installed apart from the source tree."""
+    folder = tmp_path_factory.mktemp("installed")
+    return install(build(folder), folder / "env")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, binaries):
     """Where the demo runs; its daemon is stopped whatever happened."""
     folder = tmp_path_factory.mktemp("demo")
     yield folder
     home = folder / "demo" / ".aiida"
     if list(home.glob("daemon/*.pid")):  # stopping one that is not there waits out the time-out
         environment = {**os.environ, "AIIDA_PATH": str(home)}
-        subprocess.run([BINARIES / "verdi", "daemon", "stop"], env=environment, capture_output=True, timeout=120)
+        subprocess.run([binaries / "verdi", "daemon", "stop"], env=environment, capture_output=True, timeout=120)
 
 
-def start(folder: Path):
+def start(folder: Path, binaries: Path):
     """The demo as a process of its own; its output so far is in the file returned with it."""
     (folder / "tiny.yaml").write_text(yaml.safe_dump(FASTER))
     log = folder / "log.txt"
@@ -43,7 +49,7 @@ def start(folder: Path):
     environment["JAX_COMPILATION_CACHE_DIR"] = str(folder / "jax")  # rounds of equal shapes compile once
     with open(log, "w") as output:
         demo = subprocess.Popen(
-            [BINARIES / "aiida-leopold", "demo", "mgo", "--workers", "1", "--overrides", "tiny.yaml"],
+            [binaries / "aiida-leopold", "demo", "mgo", "--workers", "1", "--overrides", "tiny.yaml"],
             cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment,
             # tests started in the background ignore Ctrl-C, and what they start would too
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -66,8 +72,8 @@ def wait(demo, log, words: str | None = None) -> str:
     raise AssertionError(f"not done after {MINUTES} min:\n{log.read_text()[-3000:]}")
 
 
-def test_interrupted_and_started_again_it_ends_with_a_report(folder):
-    demo, log = start(folder)
+def test_interrupted_and_started_again_it_ends_with_a_report(folder, binaries):
+    demo, log = start(folder, binaries)
     wait(demo, log, "first-principles molecular dynamics")
     demo.send_signal(signal.SIGINT)
     assert "run the same command to go on" in wait(demo, log)
@@ -76,7 +82,7 @@ def test_interrupted_and_started_again_it_ends_with_a_report(folder):
     tasks = sorted((folder / "demo" / ".aiida").glob("broker/*/storage/tasks/*/*.json"))
     tasks[-1].unlink()
 
-    demo, log = start(folder)
+    demo, log = start(folder, binaries)
     text = wait(demo, log)
     assert "going on with process" in text
     assert demo.returncode in (0, 1), text[-3000:]

@@ -155,6 +155,22 @@ def sites(crystal):
     return oxygen[0], near, far
 
 
+@pytest.fixture(scope="module")
+def _learned_once():
+    """What `learned` made the first time a file asked."""
+    return {}
+
+
+@pytest.fixture
+def learned(_learned_once, make_track, make_frames, host, sites):
+    """Outputs of a finished study, see `finished_study.learned_outputs`."""
+    from tests.workflows.finished_study import learned_outputs
+
+    if not _learned_once:
+        _learned_once.update(learned_outputs(make_track, make_frames, host, sites))
+    return dict(_learned_once)
+
+
 @pytest.fixture
 def standin(aiida_localhost, aiida_code_installed):
     """The VASP stand-in as a code."""

@@ -1,13 +1,19 @@
 """`aiida-leopold launch`: what is wrong is said in one message, before anything is submitted."""
 
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 from aiida import orm
+from aiida.common.exceptions import ProfileConfigurationError
 from click.testing import CliRunner
 
 from leopold_model.frames import Frame, write_frames
+from leopold_model.patterns.lattice_file import load_lattice
+from leopold_model.patterns.structures import to_structure
 from leopold_workflows.cli import main
 from leopold_workflows.protocols import FOLDER
 
@@ -73,6 +79,50 @@ def test_faults_in_the_overrides_are_named(launch, overrides, words):
     result = launch(overrides)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
     assert words in result.output
+
+
+def test_a_dry_run_of_patterns_says_the_same(standin, leopold_code, tmp_path):
+    """Of a slab with four vacancies and their eight electrons."""
+    path = tmp_path / "study.yaml"
+    learn = {"max_labels": 30, "max_rounds": 3}
+    patterns = {
+        "learn": learn,
+        "label": {"relaxation_steps": 50},
+        "surface": {"sweep": [0.125], "treatments": ["none"]},
+    }
+    study = {"material": "tio2_110", "protocol": "fast", "vasp": standin.pk, "leopold": leopold_code.pk}
+    path.write_text(yaml.safe_dump({**study, "overrides": {"patterns": patterns}}))
+    result = CliRunner().invoke(main, ["launch", "patterns", str(path), "--dry-run", "--step-seconds", "36"])
+    assert result.exit_code == 0, result.output
+    without, imposed, released = result.output.split("INCAR  ")[1:]
+    assert "ISPIN     = 1" in without and "OCCEXT    = 1" in imposed and "OCCEXT" not in released
+    slab = load_lattice("tio2_110").supercell("6x4")
+    perfect = to_structure(slab, np.zeros(slab.n_sites, np.int8)).atoms.get_chemical_symbols()
+    (electrons,) = (float(line.split()[2]) for line in released.splitlines() if line.startswith("NELECT"))
+    # neutral: four oxygen atoms are gone with the six electrons each brought; the carriers are among the others
+    assert electrons == 10 * perfect.count("Ti") + 6 * (perfect.count("O") - 4)
+    (moments,) = (line.split("=")[1].split("!")[0].split() for line in released.splitlines() if "MAGMOM" in line)
+    assert sum(int(m.split("*")[0]) if m.endswith("*1") else m == "1" for m in moments) == 8
+    rows = {line[:21].strip(): line[21:].split() for line in result.output.splitlines()}
+    assert rows["labels (30)"] == ["60", "3000", "30", "60"] and rows["annealing"][0] == "3"
+
+
+def test_what_was_submitted_is_told_to_machines_too(standin, leopold_code, monkeypatch):
+    node = SimpleNamespace(pk=7, uuid="u", process_label="PolaronDynamicsWorkChain")
+    monkeypatch.setattr("aiida.engine.submit", lambda builder: node)
+    arguments = ["launch", "dynamics", "mgo", "--vasp", str(standin.pk), "--leopold", str(leopold_code.pk)]
+    assert json.loads(CliRunner().invoke(main, [*arguments, "--json"]).output) == {"pk": 7, "uuid": "u"}
+    assert "PolaronDynamicsWorkChain<7>; `aiida-leopold show status 7`" in CliRunner().invoke(main, arguments).output
+
+
+def test_without_a_profile_there_is_one_message(monkeypatch):
+    def missing(*_):
+        raise ProfileConfigurationError("no default profile defined: None\n{}")
+
+    monkeypatch.setattr("aiida.load_profile", missing)
+    result = CliRunner().invoke(main, ["show", "status", "1"])
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert "no default profile defined" in result.output and "verdi presto" in result.output
 
 
 def test_a_new_host_is_a_file(standin, leopold_code, tmp_path):

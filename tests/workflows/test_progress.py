@@ -1,11 +1,15 @@
 """What a running study is said to do, on a tree of processes made by hand."""
 
+import io
+
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessState
+from rich.console import Console
 
 from leopold_workflows.data.frames import FrameSetData
+from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.process_tree import descendants, inputs, outputs
 from leopold_workflows.progress import snapshot
 
@@ -26,7 +30,7 @@ def process(aiida_localhost):
             kind = LinkType.CALL_CALC if job else LinkType.CALL_WORK
             node.base.links.add_incoming(caller, kind, link or f"{label}_{caller.pk}")
         for name, data in (given or {}).items():
-            node.base.links.add_incoming(data.store(), LinkType.INPUT_CALC, name)
+            node.base.links.add_incoming(data.store(), LinkType.INPUT_CALC if job else LinkType.INPUT_WORK, name)
         node.store()
         for name, data in (made or {}).items():
             data.base.links.add_incoming(node, LinkType.CREATE, name)
@@ -42,7 +46,7 @@ def study(process, make_frames):
     top = process("PolaronDynamicsWorkChain")
     seed = process("SeedWorkChain", top, 0)
     process("LeopoldVaspCalculation", seed, 0, made={"frames": FrameSetData.from_frames(make_frames(2))}, job=True)
-    learn = process("LearnWorkChain", top)
+    learn = process("LearnWorkChain", top, given={"settings": orm.Dict({"max_rounds": 5, "max_labels": 96})})
     for number, n_frames in ((1, 2), (2, 3)):
         base = process("TrainBaseWorkChain", learn, 0, link=f"round_{number:02d}_train")
         frames = FrameSetData.from_frames(make_frames(n_frames, seed=number))
@@ -82,6 +86,33 @@ def test_a_snapshot_tells_stage_round_frames_errors_and_labels(study):
     assert len(told.running) == 1 and told.running[0].startswith("MDCalculation")
     assert 0 < told.fraction < 1
     assert "round 3 | 3 frames | forces 50 meV/A, carrier site 98.0 %" in told.line()
+    assert told.sources == {"fpmd": 3}
+    assert told.budget == {"rounds": (3, 5), "labels": (3, 96), "node-hours": (0.0, None)} and told.failing == []
+
+
+def seen_on_a_terminal(panel) -> str:
+    console = Console(width=120, file=io.StringIO())
+    console.print(panel)
+    return console.file.getvalue()
+
+
+def test_the_panel_tells_what_is_spent_what_is_lacking_and_what_was_never_seen(study, process):
+    """As the round before assessed it: node-hours, criteria not met, classes without a hop."""
+    criteria = [{"name": "node_hours", "value": 2.5}]
+    process("assess", study, 0, made={"result": orm.Dict({"criteria": criteria, "failing": ["hops"]})}, job=True)
+    classes = [{"name": "O-O 2.96 A <110> x12", "hops": 7, "verified_labels": 2}, {"name": "Ti-Ti 3.0 A [001] x2"}]
+    classes += [{"name": f"far {k}"} for k in range(6)]
+    catalogue = PathwaySetData.from_catalogue({"pathways": classes})
+    process("catalogue_of", study, 0, made={"result": catalogue}, job=True)
+    told = snapshot(study)
+    assert told.budget["node-hours"] == (2.5, None) and told.failing == ["hops"]
+    shown = seen_on_a_terminal(told.panel(elapsed=600.0))
+    for words in (
+        "3   3 fpmd", "3 of 5 rounds  3 of 96 labels  2.5 node-hours", "not met  hops",
+        "not seen: Ti-Ti 3.0 A [001] x2, far 0, far 1, far 2 and 3 more", "10.0 min", "min left",
+    ):  # fmt: skip
+        assert words in shown, shown
+    assert "\x1b" not in shown, "colours are for terminals"
 
 
 def test_before_the_first_training_frames_are_those_of_the_seed(process, make_frames):
