@@ -52,9 +52,11 @@ class Estimate:
     samples: np.ndarray
 
     def interval(self, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Central interval, element by element."""
+        """Central interval, element by element; it reaches to the value, which is zero, and no sample is, where there
+        was nothing to count."""
         tail = (1 - confidence) / 2
-        return np.quantile(self.samples, tail, axis=0), np.quantile(self.samples, 1 - tail, axis=0)
+        low, high = np.quantile(self.samples, (tail, 1 - tail), axis=0)
+        return np.minimum(low, self.value), np.maximum(high, self.value)
 
     def map(self, function) -> Estimate:
         """`function` of the value and of every sample, e.g. the trace of a tensor."""

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import click
-import yaml
 
+from leopold_model.config import ConfigError, read_yaml
 from leopold_workflows.cli import options
 
 # inputs of a study that replace what its seed would make
@@ -20,9 +20,9 @@ def _study(context: click.Context, _option, value: str) -> str:
     if not value.endswith((".yaml", ".yml")):
         return value
     try:
-        study = yaml.safe_load(Path(value).read_bytes())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{value} cannot be read as YAML: {error}") from None
+        study = read_yaml(Path(value).read_bytes(), value)
+    except (OSError, ConfigError) as error:
+        raise click.ClickException(str(error)) from None
     if isinstance(study, dict) and isinstance(study.get("lattice"), dict):
         return value
     if not isinstance(study, dict) or "material" not in study:

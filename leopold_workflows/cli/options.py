@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import yaml
+
+from leopold_model.config import ConfigError, read_yaml
 
 
 class _Overrides(click.ParamType):
@@ -19,9 +20,9 @@ class _Overrides(click.ParamType):
         if not Path(value).is_file():
             self.fail(f"file {value!r} does not exist", param, ctx)
         try:
-            return yaml.safe_load(Path(value).read_bytes())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise click.ClickException(f"{value} is not valid YAML: {error}") from None
+            return read_yaml(Path(value).read_bytes(), value)
+        except ConfigError as error:
+            raise click.ClickException(str(error)) from None
 
 
 overrides = click.option(

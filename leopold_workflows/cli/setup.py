@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import yaml
 
 
 @click.command()
@@ -28,12 +27,12 @@ def setup(machines: Path) -> None:
     from leopold_workflows.cli import profile
 
     profile.load()
-    from leopold_model.config import parse
+    from leopold_model.config import parse, read_yaml
     from leopold_workflows.machines import MachinesConfig, set_up
 
     try:
-        described = parse(yaml.safe_load(machines.read_bytes()), MachinesConfig, where=str(machines))
+        described = parse(read_yaml(machines.read_bytes(), str(machines)), MachinesConfig, where=str(machines))
         for said in set_up(described):
             click.echo(said)
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise click.ClickException(str(error)) from None
