@@ -7,6 +7,7 @@ unless frames themselves are asked for. `docs/questions.md` shows them at work.
 from __future__ import annotations
 
 from collections import defaultdict
+from math import fsum
 
 from aiida.common.links import LinkType
 from aiida.orm import CalcFunctionNode, CalcJobNode, Dict, Node, ProcessNode, QueryBuilder, WorkflowNode
@@ -95,7 +96,8 @@ def node_hours(study: WorkflowNode) -> float:
     from submission to the end. What came from the cache cost nothing."""
     jobs = [n for n in study.called_descendants if isinstance(n, CalcJobNode)]
     ran = [job for job in jobs if not job.base.caching.is_created_from_cache]
-    return sum(_wall_seconds(job) * (job.get_option("resources") or {}).get("num_machines", 1) for job in ran) / 3600
+    spent = (_wall_seconds(job) * (job.get_option("resources") or {}).get("num_machines", 1) for job in ran)
+    return fsum(spent) / 3600  # the same to the last digit, in whichever order a profile has the jobs
 
 
 def _wall_seconds(job: CalcJobNode) -> float:

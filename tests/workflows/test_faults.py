@@ -98,7 +98,10 @@ def test_two_hundred_labels_are_bounded_and_a_fifth_of_them_may_fail(labelling, 
         most = max(most, in_flight)
         failed = len(asked) % every == 0
         outputs = {} if failed else {"frames": frames, "verdict": verdict}
-        return SimpleNamespace(outputs=AttributeDict(outputs), exit_status=404 * failed, exit_message="no", pk=1)
+        return SimpleNamespace(
+            pk=1, outputs=AttributeDict(outputs), exit_status=404 * failed, exit_message="no", is_excepted=False,
+            is_killed=False,
+        )  # fmt: skip
 
     process.submit = submit
     process.setup()

@@ -13,7 +13,7 @@ from leopold_workflows.cli import main
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.figures import draw
 from tests.unrendered import unrendered  # noqa: F401
-from tests.workflows.test_report import learned, study  # noqa: F401
+from tests.workflows.finished_study import study
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -35,7 +35,7 @@ def job(label, inputs, outputs) -> orm.CalcJobNode:
     return node.seal()
 
 
-def test_a_study_is_drawn_whole(learned, make_track, host, sites, tmp_path):  # noqa: F811
+def test_a_study_is_drawn_whole(learned, make_track, host, sites, tmp_path):
     """Production has hops of its own, the hop in pictures is one that was sent to the reference."""
     a, near, _ = sites
     track = make_track([a, near], windows=False).store()

@@ -29,8 +29,9 @@ REPORT = {part: {"mae": 1.0} for part in ("train", "validation", "test")} | {
 
 def node(status=0, **outputs):
     return SimpleNamespace(
-        pk=1, is_finished_ok=status == 0, exit_status=status, exit_message="because", outputs=AttributeDict(outputs)
-    )
+        pk=1, is_finished_ok=status == 0, is_excepted=False, is_killed=False, exit_status=status,
+        exit_message="because", outputs=AttributeDict(outputs),
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -86,8 +86,9 @@ def surface(aiida_localhost, leopold_code, model):
 
 def ended(run=None):
     return SimpleNamespace(
-        pk=1, is_finished_ok=run is not None, exit_message="killed", outputs=AttributeDict({"run": run})
-    )
+        pk=1, is_finished_ok=run is not None, is_excepted=False, is_killed=run is None, exit_message=None,
+        outputs=AttributeDict({"run": run}),
+    )  # fmt: skip
 
 
 def test_three_kinds_of_annealing_are_planned_and_read(surface, annealed, tmp_path):
