@@ -67,7 +67,7 @@ class Fixed(NamedTuple):
 class Rows(NamedTuple):
     """What each of B steps gives; `distance` the shortest pair, `approach` the smallest distance over what its couple
     of species keeps, `spread` (3,) as `disagreement`, `pairs` how many, `moved` the largest displacement from the
-    list's origin over half the skin."""
+    list's origin over half the skin, `missing` whether the moments miss a carrier."""
 
     positions: Array
     occupations: Array
@@ -82,6 +82,7 @@ class Rows(NamedTuple):
     spread: Array
     pairs: Array
     moved: Array
+    missing: Array
 
 
 def usual_distances(frames: Sequence[Frame], species: np.ndarray, cutoff: float) -> np.ndarray:
@@ -219,19 +220,20 @@ def make_block(
             spread=spread,
             pairs=count,
             moved=moved / (0.5 * listed.skin),
+            missing=jnp.zeros((), bool) if least_moment is None else incomplete(moments, least_moment),
         )
         carriers = next_carriers(state.carriers, moments, margin, state.positions, fixed.cell)
         new = integrator.first_half(state.positions, velocities, bath, acceleration, fixed.kT, noise)
         return State(new[0], new[1], carriers, new[2], state.step + 1), row, (pairs, moments)
 
-    def settled(params, least: float, fixed: Fixed, before: State, after: State, pairs, moments):
-        """Carriers of the next step, the one that is missing found."""
+    def settled(params, fixed: Fixed, before: State, after: State, missing, pairs, moments):
+        """Carriers of the next step, where one is `missing` with that one found."""
 
         def told(carriers):
             return energy_of(params, pairs, jnp.zeros(n, dtype).at[carriers].set(1.0))
 
         found = whereabouts(before.carriers, moments, species_of_atoms, before.positions, fixed.cell, told)
-        return jnp.where(incomplete(moments, least), found, after.carriers)
+        return jnp.where(missing, found, after.carriers)
 
     def draw(key, first_step):
         """Standard normal numbers of the block's steps, each a function of key and step alone."""
@@ -253,8 +255,8 @@ def make_block(
             if least_moment is not None:
                 # outside the batch: inside, both branches would be computed at every step
                 carriers = jax.lax.cond(
-                    incomplete(moments, least_moment).any(),
-                    lambda: each(partial(settled, params, least_moment))(fixed, state, new, pairs, moments),
+                    row.missing.any(),
+                    lambda: each(partial(settled, params))(fixed, state, new, row.missing, pairs, moments),
                     lambda: new.carriers,
                 )
                 new = new._replace(carriers=carriers)

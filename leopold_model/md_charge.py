@@ -39,8 +39,7 @@ def next_carriers(carriers, moments, margin: float, positions=None, cell=None):
         return chosen
     stays = (carriers[:, None] == chosen[None, :]).any(axis=1)
     free = ~(chosen[:, None] == carriers[None, :]).any(axis=1)
-    gap = (positions[chosen][None] - positions[carriers][:, None]) @ jnp.linalg.inv(cell)
-    distance = jnp.linalg.norm((gap - jnp.round(gap)) @ cell, axis=2)
+    distance = _length(positions[chosen][None] - positions[carriers][:, None], cell)
     result = carriers
     for slot in range(n):
         nearest = jnp.argmin(jnp.where(free, distance[slot], jnp.inf))
@@ -62,14 +61,19 @@ def whereabouts(carriers, moments, species, positions, cell, energy):
     """
     slot = jnp.argmin(moments[carriers])
     old = carriers[slot]
-    gap = (positions - positions[old]) @ jnp.linalg.inv(cell)
-    distance = jnp.linalg.norm((gap - jnp.round(gap)) @ cell, axis=1)
+    distance = _length(positions - positions[old], cell)
     free = jnp.ones(len(distance), bool).at[carriers].set(False).at[old].set(True)
     distance = jnp.where(free & (species == species[old]), distance, jnp.inf)
     nearness, sites = jax.lax.top_k(-distance, min(REACH, len(distance)))
     energies = jax.lax.map(lambda site: energy(carriers.at[slot].set(site)), sites.astype(jnp.int32))
     lowest = jnp.argmin(jnp.where(jnp.isfinite(nearness), energies, jnp.inf))
     return carriers.at[slot].set(sites[lowest].astype(carriers.dtype))
+
+
+def _length(vectors, cell):
+    """Lengths (...) of `vectors` (..., 3) to the image that is nearest by fractional coordinates."""
+    fractional = vectors @ jnp.linalg.inv(cell)
+    return jnp.linalg.norm((fractional - jnp.round(fractional)) @ cell, axis=-1)
 
 
 @dataclass

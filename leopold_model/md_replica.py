@@ -12,7 +12,7 @@ import numpy as np
 from leopold_model.config import GuardConfig, MDConfig
 from leopold_model.frames import ONE_CARRIER
 from leopold_model.md_block import Fixed, Rows, State
-from leopold_model.md_charge import FlipLog, incomplete
+from leopold_model.md_charge import FlipLog
 from leopold_model.md_windows import WindowCutter
 from leopold_model.tracks import ReplicaTrack
 
@@ -99,7 +99,6 @@ class Replica:
     state: State
     fixed: Fixed
     config: MDConfig
-    least_moment: float | None = None  # as in `md_block.make_block`
     status: str = "running"
     reason: str = ""
     redone: int = 0
@@ -147,9 +146,7 @@ class Replica:
             self.series[name].append(np.array(getattr(rows, name)[due]))
         self.position_sum = self.position_sum + rows.positions.sum(axis=0, dtype=float)
         self.temperature_sum += float(rows.temperature.sum())
-        if self.least_moment is not None:
-            moments = rows.occupations[..., 0] - rows.occupations[..., 1]
-            self.missing += int(np.count_nonzero(incomplete(moments, self.least_moment)))
+        self.missing += int(np.count_nonzero(rows.missing))
         known = len(self.flips.rows)
         self.flips.add(first, rows.carriers, rows.conserved)
         changes = [row for row, *_ in self.flips.rows[known:]]

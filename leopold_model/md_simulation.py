@@ -111,7 +111,6 @@ class Simulation:
         self.free = ~np.isin(np.arange(len(self.numbers)), config.fixed)
         self.usual = usual_distances(frames, field.species, field.cutoff)
         integrator = make_integrator(config, self.masses)
-        self.least_moment = least_moment(config, field.total_moment, len(frames[0].carrier_sites))
         self.length = min(config.block, config.equilibration + config.steps)
         self.block = make_block(
             field.potential,
@@ -126,7 +125,7 @@ class Simulation:
             images=field.images,
             networks=field.networks,
             free=self.free,
-            least_moment=self.least_moment,
+            least_moment=least_moment(config, field.total_moment, len(frames[0].carrier_sites)),
         )
         self.replicas = self._start(integrator)
         size = together(len(self.replicas))
@@ -159,7 +158,7 @@ class Simulation:
             )
             key = np.asarray(jax.random.key_data(jax.random.fold_in(root, index)))
             fixed = Fixed(frame.cell, np.float64(KB * temperature), key, np.float64(self.field.reference))
-            replicas.append(Replica(index, temperature, state, fixed, config, self.least_moment))
+            replicas.append(Replica(index, temperature, state, fixed, config))
         return replicas
 
     def advance(self) -> None:

@@ -48,7 +48,7 @@ def test_a_merger_is_told_from_a_loss(largest, least, n, status):
         positions=np.zeros((2, 4, 3)), occupations=np.zeros((2, 4, 2)), carriers=np.zeros((2, n), int),
         sites=np.zeros((2, 2), int), moments=np.stack([largest, least], axis=1), potential=zeros,
         temperature=zeros, conserved=zeros, distance=3 * ones, approach=ones, spread=np.zeros((2, 3)),
-        pairs=ones.astype(int), moved=zeros,
+        pairs=ones.astype(int), moved=zeros, missing=zeros.astype(bool),
     )  # fmt: skip
     verdict = judge(rows, GuardConfig(), 300.0, 10)
     assert (verdict.status if verdict else None) == status

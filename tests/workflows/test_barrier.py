@@ -20,7 +20,7 @@ from leopold_workflows.calculations.functions_barrier import hop_of_class, other
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.workchains.barrier import BarrierWorkChain
 from leopold_workflows.workchains.localise import LocaliseWorkChain
-from tests.workflows.test_workchains import node, start
+from tests.workflows.processes import node, start
 
 NEAREST = "O-O 2.96 A <110> x12"
 TEACHER = f"""\

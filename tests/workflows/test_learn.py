@@ -1,12 +1,10 @@
 """The decisions of LearnWorkChain, taken one by one with stand-ins for the processes it would call."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from aiida import orm
-from aiida.common import AttributeDict
 from aiida.common.links import LinkType
 from aiida.engine.utils import instantiate_process
 from aiida.manage.manager import get_manager
@@ -29,6 +27,7 @@ from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.queries import node_hours
 from leopold_workflows.workchains.label import label_settings
 from leopold_workflows.workchains.learn import LearnWorkChain
+from tests.workflows.processes import node
 
 NEAR, FAR = "O-O 2.96 A <110> x12", "O-O 4.18 A <100> x6"
 ERRORS = {"forces": {"rmse": 0.05, "max": 0.3, "unit": "eV/Angstrom"}, "carrier_site_accuracy": 1.0}
@@ -61,13 +60,6 @@ def catalogue(hops: dict, labels: dict | None = None) -> PathwaySetData:
             "n_hops": sum(hops.values()),
         }
     )
-
-
-def node(status=0, **outputs):
-    return SimpleNamespace(
-        pk=1, is_finished_ok=status == 0, is_excepted=False, is_killed=False, exit_status=status,
-        exit_message="because", outputs=AttributeDict(outputs),
-    )  # fmt: skip
 
 
 @pytest.fixture

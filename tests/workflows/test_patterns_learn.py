@@ -1,11 +1,8 @@
 """The decisions of LearnPatternsWorkChain, taken one by one with stand-ins for the processes it would call."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from aiida import orm
-from aiida.common import AttributeDict
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
@@ -19,19 +16,13 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.patterns import PatternLabelsData, PatternModelData
 from leopold_workflows.workchains.patterns import PatternsWorkChain
 from tests.patterns.random_models import random_model
+from tests.workflows.processes import node
 
 THIN = load_lattice("tio2_110_thin")
 CELL = THIN.supercell("4x2")
 REPORT = {part: {"mae": 1.0} for part in ("train", "validation", "test")} | {
     "labels": {"train": 3}, "pair_expansion": {"test": {"mae": 2.0}},
 }  # fmt: skip
-
-
-def node(status=0, **outputs):
-    return SimpleNamespace(
-        pk=1, is_finished_ok=status == 0, is_excepted=False, is_killed=False, exit_status=status,
-        exit_message="because", outputs=AttributeDict(outputs),
-    )  # fmt: skip
 
 
 @pytest.fixture
