@@ -140,28 +140,17 @@ class ResumableCalculation(LeopoldCalculation):
         return calcinfo
 
 
-def elements_of(model) -> list[str]:
-    """Element symbols a model node was trained on, whether its header counts them by symbol or by atomic
-    number."""
-    from ase.data import chemical_symbols
-
-    header = model.header
-    elements = header.get("elements") or header.get("spec", {}).get("elements", [])
-    return [e if isinstance(e, str) else chemical_symbols[e] for e in elements]
-
-
 def species_message(model, frames) -> str | None:
     """Why `frames` cannot go with `model`, or None when every species is known to it."""
     return unseen_species(model, frames.base.attributes.get("elements"), "of the frames ")
 
 
 def unseen_species(model, elements, whose: str = "") -> str | None:
-    """Why `model` cannot serve atoms of these `elements`; None if it was trained on all, or does not say."""
-    known = elements_of(model)
-    unseen = sorted(set(elements) - set(known)) if known else []
+    """Why `model` cannot serve atoms of these `elements`; None if it was trained on all."""
+    unseen = sorted(set(elements) - set(model.elements))
     if unseen:
         return (
-            f"species {', '.join(unseen)} {whose}are not in the model, which was trained on {', '.join(known)}: train "
-            "with frames that hold every species"
+            f"species {', '.join(unseen)} {whose}are not in the model, which was trained on "
+            f"{', '.join(model.elements)}: train with frames that hold every species"
         )
     return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ase.data import chemical_symbols
+
 from leopold_workflows.data.fixed_file import FixedFileData
 
 
@@ -18,8 +20,13 @@ class ModelData(FixedFileData):
 
     @property
     def header(self) -> dict:
-        """The JSON header: elements, cutoff, units, carrier, n_carriers, dataset hash, pathways seen, versions ..."""
+        """The JSON header: architecture, units, carrier, n_carriers, hash of the data, pathways seen, versions ..."""
         return self.base.attributes.get("header")
+
+    @property
+    def elements(self) -> list[str]:
+        """Symbols of the species it was trained on."""
+        return self.base.attributes.get("elements")
 
     @classmethod
     def _attributes_of(cls, path: Path) -> dict:
@@ -27,12 +34,11 @@ class ModelData(FixedFileData):
             line = handle.readline(1 << 22)
         try:
             header = json.loads(line)
-        except (ValueError, RecursionError):
-            header = None
-        if not isinstance(header, dict):
-            raise ValueError(f"{path.name} does not begin with a JSON header line: not a LEOPOLD model file")
-        return {"header": header, **{k: header[k] for k in _QUERIED if k in header}}
+            elements = [chemical_symbols[number] for number in header["spec"]["elements"]]
+        except (ValueError, RecursionError, LookupError, TypeError):
+            raise ValueError(f"{path.name} does not begin with the JSON header of a LEOPOLD model file") from None
+        return {"header": header, "elements": elements, **{k: header[k] for k in _QUERIED if k in header}}
 
 
 # what one would look a model up by; the rest stays inside `header`
-_QUERIED = ("elements", "cutoff", "carrier", "n_carriers", "dataset_hash", "pathways", "temperature_range")
+_QUERIED = ("carrier", "n_carriers", "dataset", "settings", "temperatures", "pathways")

@@ -29,7 +29,9 @@ class TrainParser(ResultParser):
     def parse_result(self, result):
         status = result.get("status")
         if status == "diverged":
-            return self.exit_codes.ERROR_TRAINING_DIVERGED.format(reason="the loss is not finite")
+            # where an epoch was ever validated, the file holds the best state before the end
+            unreadable = self._file_output("model", MODEL, ModelData) if result["best_epoch"] > 0 else None
+            return unreadable or self.exit_codes.ERROR_TRAINING_DIVERGED.format(reason="the loss grew without bound")
         if status != "finished":
             return self._unreadable("result.json", f"status is {status!r}, not finished, out_of_walltime or diverged")
         nan = first_nan(result.get("errors", {}))

@@ -16,9 +16,9 @@ class TrainBaseWorkChain(ResumingWorkChain):
     """Train one model.
 
     A training that ran out of walltime is resumed from its checkpoint, which gives the same model as an
-    uninterrupted one. A training that diverged starts again with `LEARNING_RATE_FACTOR` times the learning
-    rate, one that ran out of memory with half the frames in a batch. Anything else is final. Frames of different levels
-    of theory are refused before anything is trained.
+    uninterrupted one. A training that diverged goes on from the best model it had, with `LEARNING_RATE_FACTOR` times
+    the learning rate; one that ran out of memory starts again with half the frames in a batch. Anything else is final.
+    Frames of different levels of theory are refused before anything is trained.
     """
 
     _process_class = TrainCalculation
@@ -59,11 +59,15 @@ class TrainBaseWorkChain(ResumingWorkChain):
 
     @process_handler(priority=300, exit_codes=TrainCalculation.exit_codes.ERROR_TRAINING_DIVERGED)
     def lower_the_learning_rate(self, node):
-        """The loss grew without bound: start again, with smaller steps."""
+        """The loss grew without bound: begin at the best model there was, with smaller steps."""
         self.ctx.inputs.pop("restart_folder", None)
+        if "model" in node.outputs:  # it was better than its start at some time
+            self.ctx.inputs.initial_model = node.outputs.model
         self.ctx.inputs.parameters = lower_learning_rate(node.inputs.parameters, orm.Float(self.LEARNING_RATE_FACTOR))
         rate = self.ctx.inputs.parameters["learning_rate"]
-        self.report(f"training {node.pk} diverged: starting again with learning rate {rate:.2g}")
+        begin = self.ctx.inputs.get("initial_model")
+        start = "its beginning" if begin is None else f"model {begin.pk}"
+        self.report(f"training {node.pk} diverged: starting from {start} with learning rate {rate:.2g}")
         return ProcessHandlerReport(True)
 
     @process_handler(priority=300, exit_codes=TrainCalculation.exit_codes.ERROR_OUT_OF_MEMORY)

@@ -218,10 +218,13 @@ def make_model():
     import io
     import json
 
+    from ase.data import atomic_numbers
+
     from leopold_workflows.data.model import ModelData
 
     def make(elements=("Mg", "O"), tag=""):
-        header = {"format": "leopold-model", "elements": list(elements), "carrier": "hole", "n_carriers": 1, "tag": tag}
+        spec = {"elements": sorted(atomic_numbers[e] for e in elements)}
+        header = {"format": "leopold-model", "spec": spec, "carrier": "hole", "n_carriers": 1, "tag": tag}
         return ModelData(io.BytesIO(json.dumps(header).encode() + b"\n"))
 
     return make

@@ -55,7 +55,9 @@ def whole(tmp_path_factory):
         "leopold.patterns.suggest": ({"suggestions": [suggestion]}, None),
         "leopold.patterns.anneal": ({"lowest": -1.0}, "anneal.h5"),
     }
-    read["model.leopold"] = json.dumps({"format": "leopold-model", "elements": ["O"]}).encode() + b"\n" + bytes(64)
+    read["model.leopold"] = (
+        json.dumps({"format": "leopold-model", "spec": {"elements": [8]}}).encode() + b"\n" + bytes(64)
+    )
     read["predictions.npz"] = npz(moments=np.zeros(4))
     return {
         job: {"result.json": json.dumps(result).encode()} | ({name: read[name]} if name else {})

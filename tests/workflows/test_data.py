@@ -51,12 +51,13 @@ def test_frames_are_found_by_attribute(make_frames):
 
 
 def test_model_header_becomes_attributes():
-    header = {"elements": ["Mg", "O"], "cutoff": 5.0, "carrier": "hole", "n_carriers": 1}
+    header = {"spec": {"elements": [8, 12], "cutoff": 5.0}, "carrier": "hole", "n_carriers": 1}
     node = ModelData(io.BytesIO(json.dumps(header).encode() + b"\n" + bytes(16))).store()
-    assert node.header == header and node.base.attributes.get("cutoff") == 5.0
-    assert node.filename == "model.leopold"
-    with pytest.raises(ValueError, match="JSON header"):
-        ModelData(io.BytesIO(bytes(64)))
+    assert node.header == header and node.base.attributes.get("carrier") == "hole"
+    assert node.filename == "model.leopold" and node.elements == ["O", "Mg"]
+    for foreign in (bytes(64), b"[1]\n", b'{"spec": {"elements": [8, 400]}}\n'):
+        with pytest.raises(ValueError, match="JSON header"):
+            ModelData(io.BytesIO(foreign))
 
 
 def test_track_attributes(tmp_path):

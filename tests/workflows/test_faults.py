@@ -26,10 +26,26 @@ if [ ! -e {folder}/began ]; then
 elif [ -e checkpoint.msgpack ]; then
   echo 'Error: checkpoint.msgpack is not a readable checkpoint' >&2; exit 1
 else
-  echo '{{"format": "leopold-model"}}' > model.leopold
+  echo '{{"spec": {{"elements": [8, 12]}}}}' > model.leopold
   echo '{{"status": "finished", "errors": {{}}}}' > result.json
 fi
 """
+
+
+@pytest.fixture
+def training_with(aiida_localhost, make_frames, tmp_path):
+    """`training_with(script)`: a training by a shell script in place of `leopold`."""
+
+    def make(content):
+        script = tmp_path / "train"
+        script.write_text(content)
+        script.chmod(0o755)
+        code = orm.InstalledCode(label="train", computer=aiida_localhost, filepath_executable=str(script)).store()
+        builder = TrainBaseWorkChain.get_builder_from_protocol(code, protocol="fast")
+        builder.training.frames = FrameSetData.from_frames(make_frames(2))
+        return builder
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -37,16 +53,26 @@ fi
     [("printf half > checkpoint.msgpack", [410, 310, 0]), (": cleaned", [410, 0])],
     ids=["damaged", "cleaned away"],
 )
-def test_a_training_whose_checkpoint_is_lost_starts_over(aiida_localhost, make_frames, tmp_path, checkpoint, statuses):
-    script = tmp_path / "train"
-    script.write_text(TRAIN.format(folder=tmp_path, checkpoint=checkpoint))
-    script.chmod(0o755)
-    code = orm.InstalledCode(label="train", computer=aiida_localhost, filepath_executable=str(script)).store()
-    builder = TrainBaseWorkChain.get_builder_from_protocol(code, protocol="fast")
-    builder.training.frames = FrameSetData.from_frames(make_frames(2))
-    outputs, node = run_get_node(builder)
+def test_a_training_whose_checkpoint_is_lost_starts_over(training_with, tmp_path, checkpoint, statuses):
+    outputs, node = run_get_node(training_with(TRAIN.format(folder=tmp_path, checkpoint=checkpoint)))
     assert node.is_finished_ok and "model" in outputs
     assert [job.exit_status for job in called(node, "TrainCalculation")] == statuses
+
+
+# stands in for `leopold train`: it diverges, until it is given a model to begin at
+DIVERGES = """#!/bin/sh
+echo '{"spec": {"elements": [8, 12]}}' > model.leopold
+if [ -e initial.leopold ]; then status=finished; else status=diverged; fi
+echo '{"status": "'$status'", "best_epoch": 4, "errors": {}}' > result.json
+"""
+
+
+def test_a_training_that_diverged_goes_on_from_its_best_model(training_with):
+    outputs, node = run_get_node(training_with(DIVERGES))
+    first, second = called(node, "TrainCalculation")
+    assert node.is_finished_ok and first.exit_status == 430
+    assert second.inputs.initial_model.uuid == first.outputs.model.uuid != outputs["model"].uuid
+    assert second.inputs.parameters["learning_rate"] < first.inputs.parameters["learning_rate"]
 
 
 @pytest.mark.parametrize(("kilobytes", "done"), [(150, True), (20, False)])

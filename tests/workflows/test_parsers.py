@@ -10,7 +10,7 @@ from aiida.plugins import CalculationFactory
 from leopold_model.tracks import ReplicaTrack, TrackFile, write_track
 
 ERRORS = {"forces": {"rmse": 0.05, "max": 0.2}, "carrier_site_accuracy": 1.0, "n_frames": 3}
-MODEL = json.dumps({"format": "leopold-model", "elements": ["Mg", "O"]}).encode() + b"\n" + bytes(8)
+MODEL = json.dumps({"format": "leopold-model", "spec": {"elements": [8, 12]}}).encode() + b"\n" + bytes(8)
 
 
 def train_result(status="finished", **changes):
@@ -46,7 +46,7 @@ def md_result(status="finished", replicas=("finished",)):
 def test_finished_training(parse_job):
     outputs, node = parse_job("leopold.train", {"result.json": train_result(), "model.leopold": MODEL})
     assert node.is_finished_ok
-    assert outputs["model"].base.attributes.get("elements") == ["Mg", "O"]
+    assert outputs["model"].base.attributes.get("elements") == ["O", "Mg"]
     assert outputs["results"]["errors"]["test"]["forces"]["rmse"] == 0.05
 
 
@@ -66,9 +66,9 @@ def test_finished_training(parse_job):
         ({"result.json": "[1]"}, 311, "JSON object"),
         ({"result.json": train_result("asleep")}, 311, "asleep"),
         ({"result.json": train_result()}, 310, "model.leopold"),
-        ({"result.json": train_result(), "model.leopold": bytes(30)}, 311, "not a LEOPOLD model"),
+        ({"result.json": train_result(), "model.leopold": bytes(30)}, 311, "header of a LEOPOLD model"),
         ({"result.json": train_result("out_of_walltime")}, 410, "checkpoint"),
-        ({"result.json": train_result("diverged"), "model.leopold": MODEL}, 430, "diverged"),
+        ({"result.json": train_result("diverged", best_epoch=0), "model.leopold": MODEL}, 430, "diverged"),
         (
             {"result.json": train_result(errors={"train": {"forces": {"rmse": float("nan")}}}), "model.leopold": MODEL},
             430,
@@ -80,6 +80,12 @@ def test_training_that_did_not_end_well(parse_job, files, status, message):
     outputs, node = parse_job("leopold.train", files)
     assert node.exit_status == status and message in node.exit_message
     assert "model" not in outputs
+
+
+def test_a_diverged_training_hands_on_the_best_model_it_had(parse_job):
+    files = {"result.json": train_result("diverged", best_epoch=2), "model.leopold": MODEL}
+    outputs, node = parse_job("leopold.train", files)
+    assert node.exit_status == 430 and outputs["model"].elements == ["O", "Mg"]
 
 
 def test_numbers_that_are_not_finite_become_null(parse_job):
