@@ -72,8 +72,8 @@ def engine_of(system: str) -> Engine:
     return Engine(atoms.get_chemical_symbols(), n_carriers=len(start), parameters=system.partition("_")[0])
 
 
-def reference(system: str, temperature: float, seed: int, steps: int) -> ReplicaTrack:
-    """One trajectory of the stand-in itself, Langevin, 1 fs."""
+def trajectory(system: str, temperature: float, seed: int, steps: int):
+    """The stand-in's own dynamics, Langevin, 1 fs: positions (n, 3) Angstrom and moments (n,) mu_B of every step."""
     atoms, _, start = cell_of(system)
     engine = engine_of(system)
     rng = np.random.default_rng(seed)
@@ -85,23 +85,29 @@ def reference(system: str, temperature: float, seed: int, steps: int) -> Replica
     bias = np.zeros(len(atoms))
     bias[list(start)] = 1.0
     result = engine.evaluate(positions, cell, engine.start(bias), bias=bias)
-    sites = np.empty((steps, TRACKED), dtype=np.int32)
-    moments = np.empty((steps, TRACKED), dtype=np.float32)
-    mean = np.zeros_like(positions)
     for step in range(-EQUILIBRATION, steps):
         # the imposed occupation is held while the lattice takes up the distortion, then let go
         held = bias if step < -EQUILIBRATION // 2 else None
         result = engine.evaluate(positions, cell, result.state, bias=held)
         velocities = motion.arrive(velocities, result.forces, temperature)
         if step >= 0:
-            m = onsite(engine, positions, cell, result.populations).moments.sum(axis=1)
-            order = np.argsort(-m, kind="stable")[:TRACKED]
-            sites[step], moments[step] = order, m[order]
-            mean += positions / steps
+            yield positions, onsite(engine, positions, cell, result.populations).moments.sum(axis=1)
         positions, velocities = motion.leave(positions, velocities, result.forces, temperature)
+
+
+def reference(system: str, temperature: float, seed: int, steps: int) -> ReplicaTrack:
+    """One trajectory of the stand-in itself."""
+    atoms, _, start = cell_of(system)
+    sites = np.empty((steps, TRACKED), dtype=np.int32)
+    moments = np.empty((steps, TRACKED), dtype=np.float32)
+    mean = np.zeros_like(atoms.positions)
+    for step, (positions, m) in enumerate(trajectory(system, temperature, seed, steps)):
+        order = np.argsort(-m, kind="stable")[:TRACKED]
+        sites[step], moments[step] = order, m[order]
+        mean += positions / steps
     return ReplicaTrack(
         temperature=temperature, replica=seed, timestep=1.0, seed=seed, sites=sites, moments=moments,
-        carrier=sites[:, : len(start)], cell=cell, positions=atoms.positions, mean_positions=mean,
+        carrier=sites[:, : len(start)], cell=atoms.cell.array, positions=atoms.positions, mean_positions=mean,
     )  # fmt: skip
 
 

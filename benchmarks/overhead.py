@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 SCRIPT = """#!/bin/sh
-echo '{"format": "leopold-model"}' > model.leopold
+echo '{"spec": {"elements": [8, 12]}}' > model.leopold
 echo '{"status": "finished", "errors": {}}' > result.json
 """
 

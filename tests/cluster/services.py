@@ -52,6 +52,16 @@ class Services:
         """Standard output of a command in the environment of the services."""
         return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
 
+    @contextmanager
+    def no_broker(self) -> Iterator[None]:
+        """RabbitMQ is gone: connections are cut, and nobody answers on its port."""
+        control = ("rabbitmqctl", "--node", f"leopold{self.rabbitmq}@localhost")
+        self.run(*control, "stop_app")
+        try:
+            yield
+        finally:
+            self.run(*control, "start_app")
+
 
 @contextmanager
 def running(folder: Path) -> Iterator[Services]:
