@@ -162,7 +162,11 @@ class LeopoldVaspCalculation(VaspCalculation):
     def remote_copy_restart_folder(self) -> list[tuple[str, str, str]]:
         """Copy WAVECAR alone: with it VASP takes density and moments from the orbitals and needs no CHGCAR."""
         folder = self.inputs.restart_folder
-        if "WAVECAR" not in folder.listdir():
+        try:
+            found = "WAVECAR" in folder.listdir()
+        except OSError:  # the scratch was cleaned
+            found = False
+        if not found:
             self.report(f"no WAVECAR in {folder.get_remote_path()}: starting from MAGMOM")
             return []
         return [(self.node.computer.uuid, f"{folder.get_remote_path()}/WAVECAR", ".")]

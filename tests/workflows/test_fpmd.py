@@ -1,5 +1,6 @@
 """First-principles trajectories in segments: cut anywhere, they go on where they were."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from aiida.engine import run_get_node
 
 from leopold_workflows.calculations.functions_localisation import distort_around
 from leopold_workflows.calculations.functions_vasp import initial_velocities
+from leopold_workflows.vasp.calculation import LeopoldVaspCalculation
 from leopold_workflows.vasp.verdict import participation, shortest
 from leopold_workflows.workchains.fpmd import FPMDWorkChain
 from tests.called import called
@@ -44,7 +46,7 @@ def chain(mgo):
     return run
 
 
-def test_segments_follow_the_uncut_path(chain, tmp_path):
+def test_segments_follow_the_uncut_path(chain, tmp_path, monkeypatch):
     whole, node = chain(8, 8)
     assert node.is_finished_ok and len(node.called) == 2
     reference = whole["frames"].get_frames()
@@ -52,14 +54,22 @@ def test_segments_follow_the_uncut_path(chain, tmp_path):
     assert {f.run for f in reference} == {"run"} and {f.temperature for f in reference} == {600.0}
     assert all(f.occupations is not None and f.converged and f.carrier_sites == (32,) for f in reference)
 
-    # the first job is killed inside step 4: three steps are kept, and five remain
+    # the first job is killed inside step 3: two steps are kept; the scratch is cleaned before the third
     marker = tmp_path / "marker"
-    prepend = f"export LEOPOLD_STANDIN_FAIL=kill@4 LEOPOLD_STANDIN_FAIL_ONCE={marker}"
-    cut, node = chain(8, 6, prepend)
+    prepend = f"export LEOPOLD_STANDIN_FAIL=kill@3 LEOPOLD_STANDIN_FAIL_ONCE={marker}"
+    copy = LeopoldVaspCalculation.remote_copy_restart_folder
+
+    def copy_what_was_cleaned(self):
+        shutil.rmtree(self.inputs.restart_folder.get_remote_path())
+        return copy(self)
+
+    monkeypatch.setattr(LeopoldVaspCalculation, "remote_copy_restart_folder", copy_what_was_cleaned)
+    cut, node = chain(8, 3, prepend)
     jobs = called(node, "LeopoldVaspCalculation")
-    assert [j.exit_status for j in jobs] == [410, 0]
-    assert [j.inputs.parameters["nsw"] for j in jobs] == [6, 5]
+    assert [j.exit_status for j in jobs] == [410, 0, 0], [j.exit_message for j in jobs]
+    assert [j.inputs.parameters["nsw"] for j in jobs] == [3, 3, 3]
     assert "restart_folder" not in jobs[1].inputs, "a killed run leaves no WAVECAR of its last step"
+    assert not Path(jobs[2].inputs.restart_folder.get_remote_path()).exists()
     frames = cut["frames"].get_frames()
     assert [f.step for f in frames] == list(range(1, 9))
     for ours, theirs in zip(frames, reference, strict=True):
