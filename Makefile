@@ -17,9 +17,10 @@ export MPLBACKEND := Agg
 demo: $(VENV)/.installed
 	@$(BIN)/aiida-leopold demo $(SYSTEM)
 
-# a file stays on one worker: its tests share what they compiled, trained or ran
+# a file stays on one worker: its tests share what they compiled, trained or ran; one worker more than there are cores,
+# since those that wait for a job leave theirs idle
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto --dist loadfile tests
+	$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist loadfile tests
 
 test-cluster: $(VENV)/.installed
 	@tests/cluster/install.sh

@@ -154,6 +154,7 @@ def test_no_licensed_file_leaves_with_a_study(archive):
     assert any(b"OCCEXT" in content for content in found.values())  # what was looked through holds the inputs
 
 
+@pytest.mark.slow  # `make test-cluster` does the same
 def test_a_relaunch_recomputes_nothing(study, builder):
     again = builder()
     again.frames = study.outputs.seed.frames
