@@ -2,6 +2,9 @@
 
 import re
 import shlex
+import subprocess
+import sys
+from importlib import import_module
 
 import click
 import pytest
@@ -50,6 +53,22 @@ def test_what_machines_read_is_json():
         name for name, command in COMMANDS.items() if "--json" not in [o for p in command.params for o in p.opts]
     }
     assert without == WITHOUT_JSON
+
+
+def test_help_and_completion_of_the_programs_load_neither_jax_nor_aiida():
+    code = (
+        "import sys; from importlib import import_module; from click.shell_completion import BashComplete\n"
+        "main = import_module(sys.argv[1]).main\n"
+        "print([item.value for item in BashComplete(main, {}, sys.argv[2], '').get_completions([], '')])\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "sys.exit(str({'jax', 'aiida', 'ase'} & set(sys.modules)))"
+    )
+    for module, program in (("leopold_model.cli", "leopold"), ("leopold_workflows.cli", "aiida-leopold")):
+        run = subprocess.run([sys.executable, "-c", code, module, program], capture_output=True, text=True)
+        assert run.stderr.strip() == "set()", run.stderr
+        completed, shown = run.stdout.split("\n", 1)
+        for verb, (_, summary) in import_module(module).VERBS.items():
+            assert repr(verb) in completed and re.search(rf"\b{verb}\s+{re.escape(summary)}", shown)
 
 
 def test_an_unknown_verb_or_option_ends_with_2_and_names_it():
