@@ -55,7 +55,9 @@ class Services:
     @contextmanager
     def no_broker(self) -> Iterator[None]:
         """RabbitMQ is gone: connections are cut, and nobody answers on its port."""
-        control = ("rabbitmqctl", "--node", f"leopold{self.rabbitmq}@localhost")
+        # the command runs as a user of its own, with another secret than the server was started with
+        cookie = (self.folder / ".erlang.cookie").read_text()
+        control = ("rabbitmqctl", "--erlang-cookie", cookie, "--node", f"leopold{self.rabbitmq}@localhost")
         self.run(*control, "stop_app")
         try:
             yield
