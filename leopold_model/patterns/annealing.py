@@ -101,6 +101,11 @@ class Annealing:
         """Whether all blocks are done."""
         return len(self.energies) == self.config.blocks
 
+    @property
+    def progress(self) -> str:
+        """How far it is, in words."""
+        return f"block {len(self.energies)} of {self.config.blocks}"
+
     def summary(self) -> dict:
         """JSON-ready."""
         found = {

@@ -31,7 +31,8 @@ SAVE_EVERY = 10.0  # seconds between checkpoints
 
 
 class OutOfTime(Exception):
-    """Training stopped behind an epoch because its time was up; the checkpoint is where it goes on."""
+    """Training stopped behind an epoch because its time was up, and says behind which; the checkpoint is
+    where it goes on."""
 
 
 @dataclass
@@ -114,7 +115,7 @@ def fit(
             run.save(path, fingerprint)
             saved = time.monotonic()
         if out_of_time and len(run.history) < config.epochs:
-            raise OutOfTime(f"stopped behind epoch {len(run.history)} of at most {config.epochs}")
+            raise OutOfTime(f"epoch {len(run.history)} of at most {config.epochs}")
     if path is not None:
         path.unlink(missing_ok=True)
     return jax.tree.map(lambda a: np.asarray(a, dtype=float), run.best), run.history

@@ -20,6 +20,7 @@ from leopold_model.patterns.options import (
     composition_of,
     refuses,
     settings_of,
+    stopped,
 )
 
 
@@ -146,9 +147,8 @@ def train(labels, config, settings, curve, output, max_seconds, as_json):
             checkpoint=output.with_suffix(".checkpoint"),
             max_seconds=max_seconds,
         )
-    except OutOfTime as stopped:
-        click.echo(json.dumps({"status": "out_of_walltime"}) if as_json else str(stopped))
-        return
+    except OutOfTime as reason:
+        stopped(str(reason), as_json)
     model.save(output)
     if as_json:
         click.echo(json.dumps({"status": "finished"} | model.report))

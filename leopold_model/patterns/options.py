@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -19,8 +20,11 @@ SUPERCELL = click.option("--supercell", required=True, help="A name in the latti
 COUNTS = click.option("--counts", help="As VO=4,polaron=8; those of the lattice file for a named supercell.")
 SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 MAX_SECONDS = click.option(
-    "--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Stop when they are over, to be continued."
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop when they are over, with exit code 10: the same command goes on.",
 )
+OUT_OF_WALLTIME = 10  # exit code, that of `leopold train` and `leopold md`
 
 
 def refuses(function):
@@ -34,6 +38,13 @@ def refuses(function):
             raise SystemExit(f"leopold patterns: {error}") from None
 
     return run
+
+
+def stopped(where: str, as_json: bool, **told) -> NoReturn:
+    """End a verb whose time was up behind an epoch or a block, which the same command goes on from."""
+    told = {"status": "out_of_walltime"} | told
+    click.echo(json.dumps(told) if as_json else f"stopped behind {where}: the same command goes on")
+    raise SystemExit(OUT_OF_WALLTIME)
 
 
 class Told:

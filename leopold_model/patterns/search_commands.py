@@ -21,6 +21,7 @@ from leopold_model.patterns.options import (
     number,
     pair,
     refuses,
+    stopped,
     triple,
 )
 
@@ -87,6 +88,8 @@ def anneal_command(
         sampler, composition, config, checkpoint=output, workers=workers, progress=Told(), max_seconds=max_seconds
     )
     found = run.summary()
+    if not run.finished:
+        stopped(run.progress, as_json, **found)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -143,9 +146,7 @@ def suggest_command(
         keep_passed=True,
     )
     if not run.finished:
-        told = {"status": "out_of_walltime"}
-        click.echo(json.dumps(told) if as_json else f"stopped; the same command goes on from {checkpoint}")
-        return
+        stopped(run.progress, as_json)
     found = suggest(run, n=number, known=keys, boldness=boldness)
     rows = zip(found.keys, found.energies.tolist(), found.spreads.tolist(), found.occupations.tolist(), strict=True)
     names = ("key", "energy_eV", "spread_eV", "occupations")

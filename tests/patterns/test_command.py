@@ -10,6 +10,7 @@ from leopold_model.cli import main
 from leopold_model.frames import Frame, read_frames, write_frames
 from leopold_model.patterns.annealing import read_patterns
 from leopold_model.patterns.composition import random_configuration
+from leopold_model.patterns.descriptor import DescriptorConfig
 from leopold_model.patterns.labels import read_labels
 from leopold_model.patterns.lattice_file import load_lattice
 from leopold_model.patterns.point_charges import point_charge_energies
@@ -38,7 +39,7 @@ def test_from_labels_to_a_trained_model(tmp_path):
     )
     trained = leopold("train", labels, *settings, "-o", model, "--json")
     assert trained.exit_code == 0, trained.output
-    report = json.loads(trained.output)
+    report = json.loads(trained.stdout)
     assert report["epochs"] == 2 and report["settings"]["descriptor"]["kind"] == "free"
     assert report["pair_expansion"]["test"]["mae"] >= 0
     assert model.exists()
@@ -59,7 +60,7 @@ def test_collecting_labels_from_relaxed_structures(tmp_path):
     found = leopold(
         "collect", tmp_path / "frames.h5", "--lattice", "tio2_110", "--supercell", "4x3", "-o", out, "--json"
     )
-    assert json.loads(found.output) == {"labels": 3, "distinct": 3, "refused": {}}
+    assert json.loads(found.stdout) == {"labels": 3, "distinct": 3, "refused": {}}
     assert read_labels(out).energies.tolist() == [0.0, -1.0, -2.0]
 
 
@@ -82,11 +83,11 @@ def test_annealing_and_what_follows_from_it(tmp_path):
     )
     found = leopold("anneal", model, *options, "-o", out, "--json")
     assert found.exit_code == 0, found.output
-    summary = json.loads(found.output)
+    summary = json.loads(found.stdout)
     assert summary["chains"] == 3 and summary["moves"] == 400
     assert read_patterns(out).last.shape == (3, 72)
     again = leopold("anneal", model, *options, "-o", out, "--json")
-    assert json.loads(again.output) == summary
+    assert json.loads(again.stdout) == summary
     for which, runs in (("lowest", read_patterns(out).lowest), ("last", read_patterns(out).last)):
         made = leopold("starts", out, "--which", which, "-o", tmp_path / "starts.h5", "--json")
         assert made.exit_code == 0, made.output
@@ -95,13 +96,13 @@ def test_annealing_and_what_follows_from_it(tmp_path):
         assert len(keys) == len(frames) and keys == {supercell.key(run) for run in runs}
         assert len({f.run for f in frames}) == len(frames) and {len(f.carrier_sites) for f in frames} == {8}
     acf = leopold("correlate", out, "--map", tmp_path / "map", "--plot", tmp_path / "acf", "--json")
-    assert json.loads(acf.output)["anneal"]["values"][0][0] == pytest.approx(6.0)
+    assert json.loads(acf.stdout)["anneal"]["values"][0][0] == pytest.approx(6.0)
     assert "same row" in leopold("correlate", out).output
     assert (tmp_path / "map.csv").exists() and (tmp_path / "acf.png").exists()
 
 
 def test_sites_of_a_lattice():
-    found = json.loads(leopold("lattice", "tio2_110", "--json").output)
+    found = json.loads(leopold("lattice", "tio2_110", "--json").stdout)
     assert [row["label"] for row in found["sites"]] == ["S0A", "S1A", "Obr"]
     assert leopold("lattice").output.split() == ["rutile_f", "srtio3_001", "tio2_110", "tio2_110_thin"]
 
@@ -150,8 +151,6 @@ def test_settings_of_patterns_are_validated(tmp_path):
 
 
 def test_suggestions_are_low_new_and_distinct(tmp_path):
-    from leopold_model.patterns.descriptor import DescriptorConfig
-
     model = random_model(load_lattice("tio2_110"), DescriptorConfig(kind="free", cutoff=5.0), members=2, scale=0.3)
     model.save(tmp_path / "patterns.npz")
     options = ["--supercell", "3x2", "--counts", "VO=1,polaron=2", "--moves", 100, "--chains", 4, "--json"]
@@ -165,7 +164,18 @@ def test_suggestions_are_low_new_and_distinct(tmp_path):
     assert [row["key"] for row in json.loads(more.stdout)["suggestions"]] == keys[3:]
     # stopped behind every block, it suggests the same
     checkpoint = ["--checkpoint", tmp_path / "chains.h5", "--max-seconds", 1e-9]
-    told = [json.loads(leopold("suggest", tmp_path / "patterns.npz", *options, "-n", 5, *checkpoint).stdout)]
-    while told[-1]["status"] == "out_of_walltime":
-        told.append(json.loads(leopold("suggest", tmp_path / "patterns.npz", *options, "-n", 5, *checkpoint).stdout))
-    assert len(told) == 10 and told[-1]["suggestions"] == first
+    parts = [leopold("suggest", tmp_path / "patterns.npz", *options, "-n", 5, *checkpoint) for _ in range(10)]
+    assert [part.exit_code for part in parts] == [10] * 9 + [0]
+    assert {json.loads(part.stdout)["status"] for part in parts[:9]} == {"out_of_walltime"}
+    assert json.loads(parts[9].stdout)["suggestions"] == first
+
+
+def test_an_annealing_out_of_time_ends_like_a_training_and_goes_on(tmp_path):
+    model = random_model(load_lattice("tio2_110"), DescriptorConfig(kind="free", cutoff=5.0), members=1, scale=0.3)
+    model.save(tmp_path / "patterns.npz")
+    command = ("anneal", tmp_path / "patterns.npz", "--supercell", "3x2", "--counts", "VO=1,polaron=2", "--chains", 1)
+    command += ("--moves", 100, "--blocks", 2, "--output", tmp_path / "anneal.h5", "--max-seconds", 1e-9)
+    stopped = leopold(*command)
+    assert stopped.exit_code == 10 and stopped.stdout == "stopped behind block 1 of 2: the same command goes on\n"
+    assert leopold(*command, "--json").exit_code == 0
+    assert read_patterns(tmp_path / "anneal.h5").energies.shape == (2, 1)

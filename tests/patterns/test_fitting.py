@@ -85,6 +85,7 @@ def test_the_command_stops_and_goes_on(labels, whole, tmp_path):
     out = tmp_path / "patterns.npz"
     command = ("train", tmp_path / "labels.h5", "--config", tmp_path / "train.yaml", "-o", out, "--json")
     stopped = leopold(*command, "--max-seconds", 1e-9)
-    assert json.loads(stopped.stdout) == {"status": "out_of_walltime"} and not out.exists()
+    assert stopped.exit_code == 10 and not out.exists()
+    assert json.loads(stopped.stdout) == {"status": "out_of_walltime"}
     report = json.loads(leopold(*command).stdout)
     assert report["status"] == "finished" and report["test"] == whole.report["test"]

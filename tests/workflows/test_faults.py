@@ -23,6 +23,7 @@ if [ ! -e {folder}/began ]; then
   touch {folder}/began
   echo '{{"status": "out_of_walltime"}}' > result.json
   {checkpoint}
+  exit 10
 elif [ -e checkpoint.msgpack ]; then
   echo 'Error: checkpoint.msgpack is not a readable checkpoint' >&2; exit 1
 else

@@ -208,6 +208,10 @@ def test_what_the_jobs_ask_for_is_what_the_command_does(leopold_code, model, tmp
     )  # fmt: skip
     arguments = calcinfo.codes_info[0].cmdline_params
     assert "--max-seconds=540" in arguments
+    hurried = ["--max-seconds=1e-9" if a == "--max-seconds=540" else a for a in arguments]
+    stopped = CliRunner().invoke(main, hurried, catch_exceptions=False)
+    assert stopped.exit_code == 10
+    assert parse_job("leopold.patterns.anneal", {"result.json": stopped.stdout})[1].exit_status == 410
     told = CliRunner().invoke(main, arguments, catch_exceptions=False)
     files = {"result.json": told.stdout, "anneal.h5": (tmp_path / "anneal.h5").read_bytes()}
     outputs, node = parse_job("leopold.patterns.anneal", files)
