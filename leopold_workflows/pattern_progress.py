@@ -12,18 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from leopold_workflows.process_tree import Process, descendants, outputs
-from leopold_workflows.progress import job_line, state_of
+from leopold_workflows.progress import job_line
+from leopold_workflows.stages import stage_of, state_of
 
-# innermost process first: the first of these that is active names the stage
-STAGES = {
-    "PatternTrainCalculation": "train: fit the networks",
-    "PatternSuggestCalculation": "suggest: what to label next",
-    "LocaliseWorkChain": "label: VASP with occupation control",
-    "LabelPatternsWorkChain": "label: patterns of defects without carriers",
-    "AnnealBaseWorkChain": "anneal: surfaces",
-    "LearnPatternsWorkChain": "learn",
-    "PatternsWorkChain": "starting",
-}
 # the WorkChain of one label, and what it is called where it ended
 LABEL = "LocaliseWorkChain"
 
@@ -79,16 +70,13 @@ class PatternSnapshot:
 def snapshot(process: WorkflowNode) -> PatternSnapshot:
     """The state of `process` (a study of patterns, its learning or its surface) now."""
     tree = descendants(process)
-    active = {n.label for n in tree if not n.is_terminated}
-    if not process.is_terminated:
-        active.add(process.process_label)
     trainings = [n for n in tree if n.label == "PatternTrainCalculation" and n.is_finished_ok]
     assessed = [n for n in tree if n.label == "assess_patterns" and n.is_finished_ok]
     return PatternSnapshot(
         pk=process.pk,
         label=process.process_label,
         state=state_of(process),
-        stage=next((text for name, text in STAGES.items() if name in active), state_of(process)),
+        stage=stage_of(process, tree),
         labels=dict(Counter(_outcome(n) for n in tree if n.label == LABEL)),
         rounds=outputs(assessed, Dict, "attributes"),
         errors=[test["mae"] for test in outputs(trainings, Dict, "attributes.test", "results")],

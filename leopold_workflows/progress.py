@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiida.orm import CalcJobNode, Dict, ProcessNode, WorkflowNode, load_node
+from aiida.orm import CalcJobNode, Dict, WorkflowNode, load_node
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
@@ -18,20 +18,9 @@ from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.pathways import PathwaySetData
 from leopold_workflows.process_tree import Process, descendants, inputs, outputs
 from leopold_workflows.settings import LearnSettings
+from leopold_workflows.stages import stage_of, state_of
 from leopold_workflows.vasp.verdict import MISSES
 
-# innermost WorkChain first: the first of these that is active names the stage
-STAGES = {
-    "LabelFramesWorkChain": "label: VASP with occupation control on hop frames",
-    "TransportWorkChain": "transport: production dynamics",
-    "ExploreWorkChain": "explore: machine-learned dynamics",
-    "TrainBaseWorkChain": "train: fit the network",
-    "FPMDWorkChain": "seed: first-principles molecular dynamics",
-    "SeedWorkChain": "seed: localise the carrier",
-    "SeedConfigurationsWorkChain": "seed: several configurations",
-    "LearnWorkChain": "learn",
-    "PolaronDynamicsWorkChain": "starting",
-}
 NAMED = 4  # of the classes not seen, in the live view
 # share of the wall time of a `fast` study on two cores, only to estimate what is left
 SHARE = {"seed": 0.15, "learn": 0.75, "transport": 0.10}
@@ -118,10 +107,6 @@ class Snapshot:
 def snapshot(process: WorkflowNode) -> Snapshot:
     """The state of the study `process` now; reads the database and, for local jobs, the last line they printed."""
     tree = descendants(process)
-    active = {n.label for n in tree if not n.is_terminated}
-    if not process.is_terminated:
-        active.add(process.process_label)
-    stage = next((text for label, text in STAGES.items() if label in active), state_of(process))
     trainings = [n for n in tree if n.label == "TrainCalculation"]
     errors = outputs([n for n in trainings if n.is_finished_ok], Dict, "attributes.errors", "results")
     catalogues = outputs(tree, PathwaySetData, "id")
@@ -136,7 +121,7 @@ def snapshot(process: WorkflowNode) -> Snapshot:
     return Snapshot(
         pk=process.pk,
         state=state_of(process),
-        stage=stage,
+        stage=stage_of(process, tree),
         round=round,
         frames=sum(sources.values()),
         sources=sources,
@@ -167,12 +152,6 @@ def _budget(tree: list[Process], round: int, labels: dict[str, int], assessed: l
 
 def _spent(name: str, value: float, limit: float | None) -> str:
     return f"{value:.3g} of {limit:.4g} {name}" if limit is not None else f"{value:.3g} {name}"
-
-
-def state_of(process: ProcessNode) -> str:
-    """Its state, with the exit status where it has finished."""
-    state = process.process_state.value if process.process_state else "created"
-    return f"{state} [{process.exit_status}]" if process.is_finished else state
 
 
 def _outcome(label: Process) -> str:

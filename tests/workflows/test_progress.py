@@ -10,6 +10,7 @@ from rich.console import Console
 
 from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.data.pathways import PathwaySetData
+from leopold_workflows.pattern_progress import snapshot as pattern_snapshot
 from leopold_workflows.process_tree import descendants, inputs, outputs
 from leopold_workflows.progress import snapshot
 
@@ -121,3 +122,46 @@ def test_before_the_first_training_frames_are_those_of_the_seed(process, make_fr
     process("LeopoldVaspCalculation", seed, 0, made={"frames": FrameSetData.from_frames(make_frames(2))}, job=True)
     told = snapshot(top)
     assert (told.stage, told.round, told.frames) == ("seed: localise the carrier", 0, 2)
+
+
+def test_between_two_stages_the_last_and_the_next_are_told(process, make_frames):
+    """Each stage of a study ends before the one after it is submitted."""
+    top = process("PolaronDynamicsWorkChain")
+    assert snapshot(top).stage == "nothing done yet; next: seed"
+    given = process("PolaronDynamicsWorkChain", given={"frames": FrameSetData.from_frames(make_frames(2))})
+    assert snapshot(given).stage == "nothing done yet; next: learn"
+    process("FPMDWorkChain", process("SeedWorkChain", top, 0, link="seed"), 0)
+    assert snapshot(top).stage == "seed done; next: learn"
+    learn = process("LearnWorkChain", top, link="learn")
+    assert snapshot(top).stage == "seed done; next: learn"
+    for label, link, status, told in (
+        ("TrainBaseWorkChain", "train", 0, "train done; next: explore"),
+        ("ExploreWorkChain", "explore", 510, "explore ended with 510; next: label, unless nothing is new"),
+        ("EvaluateCalculation", "holdout", 0, "explore ended with 510; next: label, unless nothing is new"),
+        ("LabelFramesWorkChain", "label", 0, "label done; next: evaluate, then train"),
+        ("EvaluateCalculation", "new_labels", 0, "evaluate done; next: train"),
+    ):
+        process(label, learn, status, link=f"round_01_{link}", job=label.endswith("Calculation"))
+        assert snapshot(top).stage == told
+    learn.set_process_state(ProcessState.FINISHED)
+    learn.set_exit_status(601)
+    assert snapshot(top).stage == "learn ended with 601; next: transport"
+    process("TransportWorkChain", top, 0, link="transport")
+    assert snapshot(top).stage == "transport done; next: results"
+    top.set_process_state(ProcessState.FINISHED)
+    top.set_exit_status(601)
+    assert snapshot(top).stage == "finished [601]"
+
+
+def test_the_same_of_patterns(process):
+    top = process("PatternsWorkChain")
+    assert pattern_snapshot(top).stage == "nothing done yet; next: learn"
+    learn = process("LearnPatternsWorkChain", top)
+    assert pattern_snapshot(top).stage == "nothing done yet; next: label"
+    process("LabelPatternsWorkChain", learn, 0)
+    assert pattern_snapshot(top).stage == "label done; next: train"
+    base = process("TrainPatternsBaseWorkChain", learn)
+    training = process("PatternTrainCalculation", base, job=True)
+    assert pattern_snapshot(top).stage == "train: fit the networks"
+    training.set_process_state(ProcessState.EXCEPTED)
+    assert pattern_snapshot(top).stage == "train excepted; next: suggest, unless it has settled"
