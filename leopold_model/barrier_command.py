@@ -9,7 +9,6 @@ import click
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io import read
 
 from leopold_model import barrier_report
 from leopold_model.barrier import (
@@ -26,6 +25,7 @@ from leopold_model.barrier import (
 from leopold_model.checkpoint import Model, ModelError, load_model
 from leopold_model.frames import Frame, FrameError, read_frames
 from leopold_model.standin.parameters import SETS
+from leopold_model.structures import StructureError, read_structure
 
 
 @click.command("barrier")
@@ -54,7 +54,7 @@ from leopold_model.standin.parameters import SETS
 def command(model, structure, end, start, ends, images, fmax, steps, reference, plot, as_json):
     """Barrier of the hop of MODEL's carrier from the atom it sits on in STRUCTURE to another one.
 
-    STRUCTURE is a frame file (.h5, .xyz; its first frame counts), or anything ASE reads with --from.
+    STRUCTURE is a frame file (.h5, .xyz; its first frame counts), or with --from anything ASE reads, or phonopy.yaml.
 
     Example: leopold barrier model.leopold start.h5 --to 33 --plot hop.png
     """
@@ -63,7 +63,7 @@ def command(model, structure, end, start, ends, images, fmax, steps, reference, 
         atoms, i = read_start(structure, start, learned)
         other = read_end(structure, atoms) if ends else None
         check_sites(atoms, (i, end))
-    except (BarrierError, FrameError, ModelError) as error:
+    except (BarrierError, FrameError, ModelError, StructureError) as error:
         raise click.ClickException(str(error)) from None
     try:
         result = barrier(learned, atoms, (i, end), images, fmax, steps, reference, other)
@@ -80,7 +80,8 @@ def command(model, structure, end, start, ends, images, fmax, steps, reference, 
 
 
 def read_start(structure: Path, start: int | None, model: Model) -> tuple[Atoms, int]:
-    """The structure and the atom that carries; FrameError, ModelError or BarrierError when it cannot be used."""
+    """The structure and the atom that carries; FrameError, StructureError, ModelError or BarrierError if it has none
+    that can be used."""
     if _holds_frames(structure):
         frames = read_frames(structure)
         if not frames:
@@ -89,10 +90,7 @@ def read_start(structure: Path, start: int | None, model: Model) -> tuple[Atoms,
         if frame.carrier_sites:
             model.must_fit([frame], str(structure))
     else:
-        try:
-            atoms: Atoms = read(structure)  # type: ignore[assignment]
-        except Exception as error:  # ASE raises a dozen kinds
-            raise FrameError(f"{structure}: not a readable structure file ({error})") from None
+        atoms = read_structure(structure)
         frame = Frame(atoms.numbers, atoms.positions, atoms.cell.array, pbc=atoms.pbc)
     if model.n_carriers != 1:
         raise BarrierError(f"{model.n_carriers} carriers: the barrier of a hop is that of one; use a model of one")

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io import read
 
 from leopold_model.analysis import AnalysisError
 from leopold_model.analysis.catalogue import Catalogue, build_catalogue
@@ -19,6 +17,7 @@ from leopold_model.analysis.sites import Host, host_from_dynamics, host_from_str
 from leopold_model.frame_tracks import track_of_frames
 from leopold_model.frames import FrameError, holds_frames, read_frames, write_frames
 from leopold_model.hop_frames import all_frames
+from leopold_model.structures import StructureError, read_structure
 from leopold_model.tracks import TrackError, TrackFile, merge, read_track
 
 POSITIVE = click.FloatRange(min=0.0, min_open=True)
@@ -26,7 +25,11 @@ POSITIVE = click.FloatRange(min=0.0, min_open=True)
 
 OPTIONS = (
     click.argument("trajectories", metavar="TRAJECTORY...", nargs=-1, required=True, type=click.Path(path_type=Path)),
-    click.option("--host", type=click.Path(path_type=Path), help="Perfect crystal, in the orientation of the run."),
+    click.option(
+        "--host",
+        type=click.Path(path_type=Path),
+        help="Perfect crystal, oriented as the run (POSCAR, CIF ...).",
+    ),
     click.option("--species", help="Element that carries the charge; taken from the track if not given."),
     click.option("--tau-min", type=POSITIVE, default=50.0, show_default=True, help="Shortest stay that counts, fs."),
     click.option("--cutoff", type=POSITIVE, default=7.0, show_default=True, help="Longest pathway to list, Angstrom."),
@@ -118,11 +121,11 @@ def host_of(track: TrackFile, species: str) -> Host:
 
 
 def read_host(path: Path, species: str) -> Host:
-    """The host from any structure file ASE reads; initial moments in it are the host's magnetic order."""
+    """The host from a structure file (see `structures`); initial moments in it are the host's magnetic order."""
     try:
-        atoms: Atoms = read(path)  # type: ignore[assignment]
-    except Exception as error:  # ASE raises a dozen kinds
-        raise AnalysisError(f"--host {path}: not a readable structure file ({error})") from None
+        atoms = read_structure(path)
+    except StructureError as error:
+        raise AnalysisError(f"--host {error}") from None
     moments = atoms.get_initial_magnetic_moments()
     return host_from_structure(
         atoms.numbers,

@@ -11,7 +11,7 @@ import pytest
 
 LIGHT = (
     "frames", "frame_tracks", "config", "tracks", "barrier", "barrier_frames", "barrier_report", "figures", "plots",
-    "analysis", "vasp", "standin", "cli",
+    "structures", "analysis", "vasp", "standin", "cli",
 )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import numpy as np
 import yaml
 from ase import Atoms
-from ase.io import read
 from pydantic import Field, model_validator
 
 from leopold_model.config import ConfigError, _Section, parse, read_yaml
@@ -18,6 +17,7 @@ from leopold_model.patterns import PatternError
 from leopold_model.patterns.composition import Composition
 from leopold_model.patterns.lattice import Lattice, Species, lattice_from_structure
 from leopold_model.patterns.supercell import Supercell
+from leopold_model.structures import StructureError, read_structure
 
 SHIPPED = files("leopold_model.patterns") / "instances"
 SHORTEST = 0.5  # Angstrom, between lattice planes
@@ -182,8 +182,8 @@ def _structure(config: LatticeConfig, folder: Path | None) -> Atoms:
     if folder is None:
         raise PatternError(f"structure.file = {given.file!r} has no folder here: write cell and atoms out")
     try:
-        atoms: Atoms = read(folder / given.file)  # type: ignore[assignment]
-    except Exception as error:  # ASE raises a dozen kinds
-        raise PatternError(f"{config.name}: structure.file = {given.file!r} cannot be read ({error})") from None
+        atoms = read_structure(folder / given.file)
+    except StructureError as error:
+        raise PatternError(f"{config.name}: structure.file = {error}") from None
     atoms.pbc = config.pbc
     return atoms

@@ -54,7 +54,7 @@ SHARED = (
         "--protocol", type=click.Choice(["fast", "balanced", "stringent"]), default="balanced", show_default=True
     ),
     click.option("--potential-family", help="POTCAR family of aiida-vasp; default: placeholders for the stand-in."),
-    click.option("--structure", help="Host supercell instead of the material's: PK, UUID or a file like POSCAR."),
+    click.option("--structure", help="Host supercell instead of the material's: PK, UUID or a file (POSCAR, CIF ...)."),
     options.overrides,
     click.option(
         "--dry-run",
@@ -287,11 +287,12 @@ def _configurations(option: str, identifier: str):
 
 def _structure(identifier: str):
     from aiida.orm import StructureData
-    from ase.io import read
+
+    from leopold_model.structures import StructureError, read_structure
 
     if not Path(identifier).is_file():
         return _node("structure", identifier)
     try:
-        return StructureData(ase=read(identifier))
-    except Exception as error:  # ASE raises a dozen kinds on files it does not know
-        raise ValueError(f"--structure {identifier}: no structure that ASE can read: {error}") from None
+        return StructureData(ase=read_structure(identifier))
+    except StructureError as error:
+        raise ValueError(f"--structure {error}") from None

@@ -168,7 +168,7 @@ def test_a_study_begins_with_adopted_frames(command, old_folder, standin, leopol
     assert "frames: level of theory" in said and "--settings" in said
     assert "host has" in launch(fails=True, overrides={"material": {"lattice": {"cell": [4.2, 4.2, 4.2]}}})
     assert launch(structure=str(old_folder / "POSCAR"))
-    assert "no structure that ASE can read" in launch(fails=True, structure=str(old_folder / "INCAR"))
+    assert "not a readable structure file" in launch(fails=True, structure=str(old_folder / "INCAR"))
 
 
 def test_the_node_of_a_run_is_the_same_for_the_same_files(old_folder):
