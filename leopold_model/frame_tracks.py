@@ -62,7 +62,10 @@ def _replica(frames: list[Frame], number: int, n_carriers: int, timestep: float)
     kept = np.argsort(-moments, axis=1, kind="stable")[:, : max(TRACKED, n_carriers + 1)]
     temperature = float(np.mean([frame.temperature for frame in frames]))
     if np.isnan(temperature):
-        raise TrackError(f"run {first.run!r}: there are frames without a temperature: it belongs to every rate")
+        raise TrackError(
+            f"run {first.run!r}: there are frames without a temperature, which belongs to every rate: give runs of "
+            "molecular dynamics (IBRION = 0)"
+        )
     scaled = np.array([frame.positions @ np.linalg.inv(first.cell) for frame in frames])
     # through the boundary and back by whole vectors: each frame is near the one before
     scaled[1:] -= np.cumsum(np.round(np.diff(scaled, axis=0)), axis=0)

@@ -140,9 +140,10 @@ def counts_line(counts: dict) -> str:
     """What `Catalogue.count_table` found, in words."""
     by_tau = ", ".join(f"{tau}: {n}" for tau, n in counts["by_tau_min_fs"].items())
     merged = counts["unresolved_fs"]
+    relayed = f" and {counts['relayed']} by way of another site (each leg is in its class)" if counts["relayed"] else ""
     return (
-        f"{counts['changes']} changes of the leading site, {counts['excursions']} excursions, {counts['hops']} hops, "
-        f"{counts['back']} of them back; hops by tau_min (fs): {by_tau}"
+        f"{counts['changes']} changes of the leading site, {counts['excursions']} excursions (back before tau_min), "
+        f"{counts['hops']} hops, {counts['back']} of them back{relayed}; hops by tau_min (fs): {by_tau}"
         + (f"; carriers merged or lost for {merged:g} fs" if merged else "")
     )
 

@@ -70,7 +70,8 @@ def table(summary: dict) -> str:
     fits = [(summary[name], "") for name in ("arrhenius", "arrhenius_mobility")]
     fits += [(found, f", {name}") for name, found in summary["arrhenius_rates"].items()]
     for found, of in fits:
-        lines.append(f"activation energy {_interval(found['energy_eV'])} eV from {found['quantity']}{of}")
+        value, low, high = (round(found["energy_eV"][key], 3) + 0.0 for key in ("value", "low", "high"))
+        lines.append(f"activation energy {value:.3f} ({low:.3f} to {high:.3f}) eV from {found['quantity']}{of}")
     curved = summary["arrhenius"]["curved"]
     if curved is not None:
         lines.append("ln D is curved: no single activation energy" if curved else "ln D is straight within its errors")

@@ -189,9 +189,10 @@ class Catalogue:
     def count_table(self, temperature: float | None = None) -> dict:
         """How many hops, and what was not counted as one, at one temperature or over all; JSON-ready.
 
-        `hops`; of them `back` and `adiabatic`; `excursions` that came back before committing; `changes` of the leading
-        site, the raw count; `by_tau_min_fs`: the hops a stay of that many fs, printed as text, would give;
-        `unresolved_fs`: of the time, that in which several carriers had fewer sites than there are of them.
+        `hops`; of them `back`, `adiabatic` and `relayed` (by way of another site: each leg counts in its class);
+        `excursions` that came back before committing; `changes` of the leading site, the raw count; `by_tau_min_fs`:
+        the hops a stay of that many fs, printed as text, would give; `unresolved_fs`: of the time, that in which
+        several carriers had fewer sites than there are of them.
         """
         tables = [r.table for r in self.replicas if temperature in (None, r.temperature)]
         by_tau: Counter = Counter()
@@ -201,6 +202,7 @@ class Catalogue:
             "hops": sum(len(table) for table in tables),
             "back": sum(table.n_back for table in tables),
             "adiabatic": sum(hop.adiabatic for table in tables for hop in table.hops),
+            "relayed": sum(len(hop.legs) > 1 for table in tables for hop in table.hops),
             "excursions": sum(table.n_excursions for table in tables),
             "changes": sum(table.n_changes for table in tables),
             "by_tau_min_fs": {f"{tau:g}": by_tau[tau] for tau in sorted(by_tau)},

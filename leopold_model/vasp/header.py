@@ -66,6 +66,8 @@ class Header:
     ibrion: int = -1
     nsw: int = 0
     potim: float = 0.0
+    tebeg: float | None = None
+    teend: float | None = None
     isym: int = 1
     isif: int = 2
     encut: float = 0.0
@@ -96,7 +98,7 @@ class Header:
 
 _NUMBERS = {
     "ISPIN": int, "LORBIT": int, "NWRITE": int, "NELM": int, "IBRION": int, "NSW": int, "ISYM": int, "ISIF": int,
-    "EDIFF": float, "POTIM": float, "ENCUT": float, "NELECT": float,
+    "EDIFF": float, "POTIM": float, "ENCUT": float, "NELECT": float, "TEBEG": float, "TEEND": float,
 }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def command(
         write_occmatrix(output, matrices)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo("\n".join(said))
+    click.echo("\n".join([*said, f"{output}: written"]))
 
 
 def _template(run: Run, step: Step, shells: dict[int, Shell], host: Path | None) -> Template:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -164,6 +165,16 @@ def frames(
     return made
 
 
+def at_thermostat(made: list[Frame], run: Run) -> list[Frame]:
+    """Frames of dynamics at one temperature with that of the thermostat, by which runs are told apart and rates belong
+    together; of a ramp they keep that of their step, and without dynamics they have none."""
+    if run.ibrion != 0:
+        return [replace(frame, temperature=math.nan) for frame in made]
+    if run.tebeg is None or run.tebeg != run.teend:
+        return made
+    return [replace(frame, temperature=run.tebeg) for frame in made]
+
+
 def refuse_without_moments(run: Run) -> None:
     """Raise VaspError if site moments cannot exist in this run, naming the tag to change."""
     reason = _no_moments(run)
@@ -208,10 +219,11 @@ def problems(run: Run) -> list[str]:
     if reason:
         said.append(reason)
     used = run.complete_steps
+    ediff = f", EDIFF = {run.ediff:g}" if run.ediff else ""  # vasprun.xml has eight decimals of it
     _say(
         said,
         [s for s in used if not s.converged],
-        f"electronic loop not converged (NELM = {run.nelm}, EDIFF = {run.ediff:g}): raise NELM or change ALGO",
+        f"electronic loop not converged (NELM = {run.nelm}{ediff}): raise NELM or change ALGO",
     )
     _say(
         said,
@@ -231,7 +243,7 @@ def problems(run: Run) -> list[str]:
         for atom in step.unphysical:
             up, down = step.occupations[atom]  # type: ignore[index]
             said.append(
-                f"step {step.index}: onsite occupations of atom {atom + 1} are impossible (traces {up:.4f} up, "
+                f"step {step.index}: onsite occupations of atom {atom} (from 0) are impossible (traces {up:.4f} up, "
                 f"{down:.4f} down): not used as a frame; check U, l and the POTCAR of that species"
             )
     if run.occ_banner and run.occ_banner.imposed:

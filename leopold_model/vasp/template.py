@@ -61,7 +61,7 @@ def carrier_shells(run: Run, step: Step, sites: tuple[int, ...] | list[int] | No
         refuse_without_moments(run)
         sites = localised_sites(step.moments, n_carriers(run, step))
         if not sites:
-            raise VaspError(f"{run.path}: no localised carrier in step {step.index}; name the atom to take")
+            raise VaspError(f"{run.path}: no localised carrier in step {step.index}; name the atom to take by --site")
     shells = {}
     for site in sites:
         if not step.onsite or site not in step.onsite:

@@ -42,7 +42,7 @@ _ENERGIES = {
 }  # fmt: skip
 _SETTINGS = {
     "ISPIN": int, "LORBIT": int, "NWRITE": int, "NELM": int, "IBRION": int, "NSW": int, "ISYM": int,
-    "EDIFF": float, "POTIM": float, "ENCUT": float, "NELECT": float,
+    "EDIFF": float, "POTIM": float, "TEBEG": float, "TEEND": float, "ENCUT": float, "NELECT": float,
 }  # fmt: skip
 
 

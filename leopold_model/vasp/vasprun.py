@@ -28,7 +28,7 @@ _RESOLUTION = 1e-8
 Events = Iterator[tuple[str, ElementTree.Element]]
 _SETTINGS = {
     "ISPIN": int, "LORBIT": int, "NWRITE": int, "NELM": int, "IBRION": int, "NSW": int, "ISYM": int,
-    "EDIFF": float, "POTIM": float, "NELECT": float, "PSTRESS": float,
+    "EDIFF": float, "POTIM": float, "TEBEG": float, "TEEND": float, "NELECT": float, "PSTRESS": float,
 }  # fmt: skip
 # what VASP copies from INCAR as it stands there, also where XML forbids it
 _TEXT = re.compile(rb'(\s*<i type="string"[^>]*>)(.*)(</i>\s*)', re.DOTALL)

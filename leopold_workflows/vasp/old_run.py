@@ -28,7 +28,7 @@ from aiida_vasp.data.potcar import PotcarFileData
 from leopold_model.frames import Frame, read_frames, write_frames
 from leopold_model.vasp.lines import open_lines
 from leopold_model.vasp.poscar import blocks
-from leopold_model.vasp.run import Run, VaspError, frames, n_carriers, refuse_without_moments
+from leopold_model.vasp.run import Run, VaspError, at_thermostat, frames, n_carriers, refuse_without_moments
 from leopold_model.vasp.sources import FILES, read_run
 from leopold_workflows.vasp.adapter import lower
 from leopold_workflows.vasp.level_of_theory import level_of_theory, settings_hash
@@ -37,7 +37,6 @@ FRAMES, MANIFEST, HEAD = "frames.h5", "files.json", "OUTCAR.head"
 INPUTS = ("INCAR", "KPOINTS", "POSCAR", "OCCMATRIX")  # stored as they are
 HASHED = (*INPUTS, "POTCAR", "CONTCAR", *FILES)
 DATA_SETS = (".h5", ".hdf5", ".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
-_RAMP = re.compile(r"TEBEG\s*=\s*([\d.]+);\s*TEEND\s*=\s*([\d.]+)")
 _POTCAR_ENDS = "End of Dataset\n"
 
 
@@ -57,7 +56,7 @@ def old_run(path: Path, name: str | None = None) -> orm.FolderData:
     files = {n: path / n for n in HASHED if path.is_dir() and (path / n).is_file()} | {read.name: read}
     head = _head(read)
     name = name or (path if path.is_dir() else path.resolve().parent).resolve().name
-    steps = _with_thermostat(frames(run, carrier="electron", n_carriers=0, run_name=name, source="import"), run, head)
+    steps = at_thermostat(frames(run, carrier="electron", n_carriers=0, run_name=name, source="import"), run)
     if not steps:
         raise VaspError(f"{run.path}: no step has all of energy, forces and positions; {'; '.join(run.problems)}")
     potcars = _potcars(files)
@@ -136,16 +135,6 @@ def _potcars(files: dict[str, Path]) -> dict[str, str]:
         if title:
             found[title[1]] = PotcarFileData.get_contents_sha512(part + _POTCAR_ENDS)
     return found
-
-
-def _with_thermostat(steps: list[Frame], run: Run, head: str) -> list[Frame]:
-    """`steps` of dynamics at one temperature with that of the thermostat, which is what runs are told apart by."""
-    ramp = _RAMP.search(head)
-    if run.ibrion != 0:
-        return [replace(step, temperature=float("nan")) for step in steps]
-    if ramp is None or ramp[1] != ramp[2]:
-        return steps
-    return [replace(step, temperature=float(ramp[1])) for step in steps]
 
 
 def _head(path: Path) -> str:

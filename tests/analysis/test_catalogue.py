@@ -85,8 +85,8 @@ def test_json_round_trip_and_merge(run):
 def test_counts_say_what_was_not_counted(run):
     catalogue = build_catalogue(run, host(mgo(), "O"))
     counts = catalogue.to_dict()["counts"]
-    assert {name: counts[name] for name in ("hops", "back", "adiabatic", "excursions", "changes")} == {
-        "hops": 4, "back": 0, "adiabatic": 4, "excursions": 0, "changes": 4,
+    assert {name: counts[name] for name in ("hops", "back", "adiabatic", "relayed", "excursions", "changes")} == {
+        "hops": 4, "back": 0, "adiabatic": 4, "relayed": 0, "excursions": 0, "changes": 4,
     }  # fmt: skip
     assert list(counts["by_tau_min_fs"]) == ["5", "10", "20", "50", "100", "150", "200"]
     assert catalogue.count_table(300.0)["hops"] == 0

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from leopold_model.cli import main
 from leopold_model.frames import read_frames
+from leopold_model.vasp import run as run_module
 from tests.vasp.outcar_text import Sample
 
 KEYS = {"index", "complete", "converged", "energy", "max_force", "moments", "occupations", "carrier_sites"}
@@ -73,7 +74,7 @@ def test_folders_and_files_that_are_not_there_are_named(tmp_path):
 def test_table(run):
     result = run(Sample())
     assert result.exit_code == 0
-    assert "3 complete steps" in result.stdout
+    assert "complete steps: 3" in result.stdout
     sample = Sample()
     sample.text()
     for step in sample.steps:
@@ -99,6 +100,64 @@ def test_frames_are_written(run, tmp_path):
     assert all(f.moments[f.carrier_sites[0]] > 0.5 for f in made)
     hole = run(Sample(nelect=47.0), "--frames", str(out))
     assert hole.exit_code == 0 and read_frames(out)[0].carrier == "hole"
+
+
+@pytest.fixture
+def two_runs(tmp_path):
+    """Folders of two runs of dynamics; `two_runs(second)` changes what the second prints."""
+
+    def make(second=lambda text: text):
+        for name, change in (("hot", lambda text: text), ("cold", second)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "OUTCAR").write_text(change(Sample().text()))
+        return [str(tmp_path / name) for name in ("hot", "cold")]
+
+    return make
+
+
+def imported(*arguments):
+    return CliRunner().invoke(main, ["import-vasp", *map(str, arguments)])
+
+
+def test_several_runs_become_one_file_and_each_keeps_its_name(two_runs, tmp_path):
+    out = tmp_path / "train.h5"
+    result = imported(*two_runs(), "--frames", out)
+    assert result.exit_code == 0, result.output
+    assert [(f.run, f.step) for f in read_frames(out)] == [(r, s) for r in ("hot", "cold") for s in (1, 2, 3)]
+    assert "hot: 3 frames, 1 electron" in result.stdout and result.stdout.endswith(f"{out}: 6 frames\n")
+    last = imported(*two_runs(), "--frames", out, "--last", "--run", "a", "--run", "b")
+    assert last.exit_code == 0 and [(f.run, f.step) for f in read_frames(out)] == [("a", 3), ("b", 3)]
+    assert set(json.loads(imported(*two_runs(), "--json").stdout)) == set(two_runs())
+
+
+def test_runs_that_do_not_belong_together_are_refused(two_runs, tmp_path):
+    out = tmp_path / "train.h5"
+
+    def refused(*arguments):
+        result = imported(*arguments, "--frames", out)
+        assert result.exit_code == 1 and not out.exists()
+        return result.output
+
+    assert "LDAUU of Ti is 7.5, in" in refused(*two_runs(lambda text: text.replace("LDAUU =   3.9", "LDAUU =   7.5")))
+    hot, cold = two_runs()
+    assert "called 'hot'" in refused(hot, hot)
+    assert "give one --run for each PATH" in refused(hot, cold, "--run", "a")
+
+
+@pytest.mark.parametrize(("tags", "expected"), [("600.0;   TEEND  =  600.0", [600.0] * 3), ("600;  TEEND = 900", None)])
+def test_frames_of_dynamics_have_the_temperature_of_their_thermostat(two_runs, tmp_path, tags, expected):
+    """By it runs are pooled; of a ramp each step has its own."""
+    _, run = two_runs(lambda text: text.replace("   IBRION", f"   TEBEG  =  {tags} temperature\n   IBRION", 1))
+    assert imported(run, "--frames", tmp_path / "f.h5").exit_code == 0
+    found = [f.temperature for f in read_frames(tmp_path / "f.h5")]
+    assert found == expected if expected else len(set(found)) == 3
+
+
+def test_a_carrier_that_is_spread_out_makes_no_frames(run, tmp_path, monkeypatch):
+    """The atom with the largest of many small moments is not where it sits."""
+    monkeypatch.setattr(run_module, "LOCALISED_MOMENT", 10.0)
+    result = run(Sample(), "--frames", str(tmp_path / "f.h5"))
+    assert result.exit_code == 1 and "spread out in 3 of 3 steps" in result.output
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_runs_without_moments_are_refused_where_moments_are_needed(tmp_path, cha
 
 def test_impossible_occupations_are_flagged_and_make_no_frame(tmp_path):
     run = read(tmp_path, Sample(touching=True))
-    assert any("step 1: onsite occupations of atom 1 are impossible" in p for p in run.problems)
+    assert any("step 1: onsite occupations of atom 0 (from 0) are impossible" in p for p in run.problems)
     assert frames(run, carrier="electron", n_carriers=1) == []
 
 

@@ -175,7 +175,7 @@ def test_where_the_carrier_sits(name, sites):
 
 
 def test_impossible_occupations_are_said():
-    assert any("atom 2 are impossible" in p for p in run("pmg_merged_numbers.OUTCAR").problems)
+    assert any("atom 1 (from 0) are impossible" in p for p in run("pmg_merged_numbers.OUTCAR").problems)
 
 
 def test_a_killed_run_keeps_its_last_step_as_incomplete():
