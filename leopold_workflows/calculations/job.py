@@ -109,7 +109,7 @@ class ResumableCalculation(LeopoldCalculation):
         if taken:
             return f"{taken[0]!r} is set by the ports of leopold.{cls.VERB}: remove it from `{name}`"
         try:
-            parse(data, cls.SCHEMA, where=name)
+            parse(data, cls.SCHEMA, where=f"{name} of leopold.{cls.VERB}")
         except ConfigError as error:
             return str(error)
         return None

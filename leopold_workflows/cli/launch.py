@@ -19,6 +19,8 @@ def _study(context: click.Context, _option, value: str) -> str:
     """The material, which may be a file; where `value` is a study file, its other keys become defaults of options."""
     if not value.endswith((".yaml", ".yml")):
         return value
+    if not Path(value).is_file():
+        raise click.ClickException(f"{value}: no such file; give that of a study or a material, or a name like mgo")
     try:
         study = read_yaml(Path(value).read_bytes(), value)
     except (OSError, ConfigError) as error:
@@ -128,7 +130,7 @@ def dynamics(
         if dry_run:
             click.echo(f"\n{preview(builder._inputs(prune=True), step_seconds)}")
     except ValueError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(str(error).removeprefix("invalid attribute value ")) from None  # AiiDA's words
     _tell(process, as_json, "`aiida-leopold show status {pk}` watches it")
 
 
@@ -166,7 +168,7 @@ def barrier(
         )
         process = _submit(builder, dry_run)
     except ValueError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(str(error).removeprefix("invalid attribute value ")) from None  # AiiDA's words
     _tell(process, as_json, "`aiida-leopold show figures {pk}` draws it when it is done")
 
 
@@ -221,7 +223,7 @@ def patterns(
         if dry_run:
             click.echo(f"\n{preview(builder._inputs(prune=True), step_seconds)}")
     except ValueError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(str(error).removeprefix("invalid attribute value ")) from None  # AiiDA's words
     _tell(process, as_json, "`aiida-leopold show status {pk}` watches it")
 
 
@@ -244,12 +246,16 @@ def _submit(builder, dry_run: bool):
 
 def _tell(process, as_json: bool, next_step: str) -> None:
     """What was submitted, if anything."""
+    from aiida.engine.daemon.client import get_daemon_client
+
     if process is None:
         return
     if as_json:
         click.echo(json.dumps({"pk": process.pk, "uuid": process.uuid}))
     else:
         click.echo(f"submitted {process.process_label}<{process.pk}>; {next_step.format(pk=process.pk)}")
+    if not get_daemon_client().is_daemon_running:
+        click.echo("the daemon is not running, and nothing happens without it: `verdi daemon start`", err=True)
 
 
 def _code(option: str, label: str):
@@ -264,7 +270,7 @@ def _code(option: str, label: str):
         raise ValueError(f"{option} {label}: several codes of that label; give a PK of `verdi code list`") from None
 
 
-def _node(option: str, identifier: str):
+def _node(option: str, identifier: str, besides: str = ""):
     from aiida.common.exceptions import NotExistent
     from aiida.orm import load_node
 
@@ -272,7 +278,7 @@ def _node(option: str, identifier: str):
         return load_node(identifier)
     except NotExistent:
         raise ValueError(
-            f"--{option} {identifier}: no such node in this profile; give the PK or UUID of one in it"
+            f"--{option} {identifier}: {besides}no such node in this profile; give the PK or UUID of one in it"
         ) from None
 
 
@@ -281,7 +287,9 @@ def _configurations(option: str, identifier: str):
     from leopold_workflows.data.frames import FrameSetData
 
     return (
-        FrameSetData.from_frames(read_frames(identifier)) if Path(identifier).is_file() else _node(option, identifier)
+        FrameSetData.from_frames(read_frames(identifier))
+        if Path(identifier).is_file()
+        else _node(option, identifier, "no such file, and ")
     )
 
 
@@ -291,7 +299,7 @@ def _structure(identifier: str):
     from leopold_model.structures import StructureError, read_structure
 
     if not Path(identifier).is_file():
-        return _node("structure", identifier)
+        return _node("structure", identifier, "no such file, and ")
     try:
         return StructureData(ase=read_structure(identifier))
     except StructureError as error:

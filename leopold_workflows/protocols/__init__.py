@@ -2,15 +2,21 @@
 
 A protocol file has `default_inputs`, `default_protocol` and `protocols`, as in aiida-quantumespresso. A value
 given in `overrides` must have a place in the defaults: an unknown key is refused and the nearest known one is
-named. Sections whose keys are not ours to list (INCAR tags, scheduler options, per-species mappings) are
-written `{}` or hold species or tags, and are named in `OPEN`.
+named. Sections whose keys are not ours to list (INCAR tags, per-species mappings) are written `{}` or hold species or
+tags, and are named in `OPEN`; scheduler options and resources have AiiDA's keys.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
+
+from aiida.engine import CalcJob
+from aiida.plugins import SchedulerFactory
+from aiida.plugins.entry_point import get_entry_point_names
 
 from leopold_model.config import ConfigError, parse, read_yaml
 from leopold_workflows.protocols.material import Material
@@ -51,12 +57,25 @@ def merge(base: dict, changes: dict, where: str) -> dict:
     if not isinstance(changes, dict):
         raise ProtocolError(f"{where}: expected a mapping, got {changes!r}")
     merged = deepcopy(base)
+    sections = where.split(".")
+    known = _of_aiida(sections[-1]) or (merged.keys() if not set(sections) & set(OPEN) else ())
     for key, value in changes.items():
-        if key not in merged and not set(where.split(".")) & set(OPEN):
-            raise ProtocolError(f"{where}: unknown key {key!r}: {_nearest(key, merged)}")
+        if known and key not in known:
+            raise ProtocolError(f"{where}: unknown key {key!r}: {_nearest(key, known)}")
         nested = isinstance(merged.get(key), dict) and value is not None
         merged[key] = merge(merged[key], value, f"{where}.{key}") if nested else deepcopy(value)
     return merged
+
+
+@cache
+def _of_aiida(section: str) -> Collection[str]:
+    """The keys of a section that is AiiDA's: options of a job, or resources of any scheduler it knows."""
+    if section == "options":
+        return set(CalcJob.spec().inputs["metadata"]["options"])
+    if section == "resources":
+        schedulers = map(SchedulerFactory, get_entry_point_names("aiida.schedulers"))
+        return {key for scheduler in schedulers for key in scheduler.job_resource_class.get_valid_keys()}
+    return ()
 
 
 def _read(path: Path, what: str) -> dict:

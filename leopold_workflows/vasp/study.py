@@ -94,7 +94,15 @@ def study(
             )
         potential_family = standin_potcar.install()
     kpoints = orm.KpointsData()
-    kpoints.set_kpoints_mesh(common["kpoints"])
+    try:
+        kpoints.set_kpoints_mesh(common["kpoints"])
+    except ValueError:
+        raise ProtocolError(f"overrides of vasp: kpoints = {common['kpoints']!r}: give a mesh like [1, 1, 1]") from None
+    if code.get_executable().name.startswith("vasp_gam") and list(common["kpoints"]) != [1, 1, 1]:
+        raise ProtocolError(
+            f"overrides of vasp: kpoints = {common['kpoints']}, but {code.full_label} is vasp_gam, which knows the "
+            "Gamma point alone: give a code of vasp_std"
+        )
     own = adapter.kinds(structure)
     others = {*also, *([recipe["defect"]["by"]] if recipe["defect"] else [])} - {*own, None}
     used = {*own, *others}

@@ -309,7 +309,7 @@ def _mixed_settings(inputs) -> str | None:
     if made != wanted:
         return (
             f"seed and learn.label: levels of theory differ (settings {made} and {wanted}); give both the same U, "
-            "POTCARs, k-points and precision"
+            "POTCARs, k-points and precision: of the protocols, INCAR tags in `vasp` and U in `material`"
         )
     return None
 

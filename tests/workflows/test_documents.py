@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import aiida
 import aiida.engine
-import numpy as np
 import pytest
 import yaml
 from aiida import orm
@@ -24,8 +23,6 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
 from leopold_model.config import KINDS, parse
-from leopold_model.frames import Frame, write_frames
-from leopold_model.standin.crystals import ideal_cell
 from leopold_workflows import contract
 from leopold_workflows.cli import main as aiida_leopold
 from leopold_workflows.machines import MachinesConfig, set_up
@@ -143,11 +140,6 @@ def here(document, tmp_path, monkeypatch):
         for structure in folder.glob("mgo/POSCAR"):
             shutil.copy(structure, folder)
     folder.mkdir(exist_ok=True)
-    atoms = ideal_cell("mgo")
-    moments = 0.7 * np.eye(len(atoms))[4]
-    for name in ("1200K", "1500K"):
-        frame = Frame(atoms.numbers, atoms.positions, atoms.cell.array, moments=moments, carrier_sites=(4,), run=name)
-        write_frames(folder / f"{name}.h5", [frame])
     shutil.copy(FOLDER / "materials" / "anatase.yaml", folder / "my_host.yaml")
     monkeypatch.chdir(folder)
     return folder

@@ -69,7 +69,11 @@ def test_a_dry_run_says_what_vasp_will_read_and_what_it_costs(launch):
         ({"sede": {}}, "unknown key 'sede': did you mean 'seed'?"),
         ({"vasp": {"incar": {"ispin": 1}}}, "ISPIN = 1: no site moments to find the carrier by; set ISPIN = 2"),
         ({"vasp": {"incar": {"encutt": 500}}}, "ENCUTT is not an INCAR tag: did you mean ENCUT?"),
-        ({"train": {"parameters": {"epoch": 3}}}, "unknown key 'epoch': did you mean 'epochs'?"),
+        (
+            {"train": {"parameters": {"epoch": 3}}},
+            "Error: parameters of leopold.train: unknown key 'epoch': did you mean",
+        ),
+        ({"vasp": {"kpoints": 2}}, "overrides of vasp: kpoints = 2: give a mesh"),
         ({"material": {"potentials": {"O": "O_x"}}}, "no POTCAR 'O_x' for kind 'O' in family 'leopold-standin'"),
         ({"material": {"hubbard": {"Oo": {"l": 1}}}}, "material mgo: hubbard.Oo = 'Oo': no chemical symbol"),
         (["seed"], "overrides: ['seed']; give one mapping per protocol name"),
@@ -79,6 +83,38 @@ def test_faults_in_the_overrides_are_named(launch, overrides, words):
     result = launch(overrides)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
     assert words in result.output
+
+
+def test_overrides_lie_over_those_of_a_study_file(standin, leopold_code, tmp_path):
+    """A changed temperature does not lose the queue."""
+    study = {"material": "mgo", "protocol": "fast", "vasp": standin.pk, "leopold": leopold_code.pk}
+    study["overrides"] = {"vasp": {"options": {"queue_name": "cpu"}}, "fpmd": {"steps": 7}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    (tmp_path / "more.yaml").write_text("fpmd: {steps: 11}\nvasp: {incar: {encut: 520}}\n")
+    arguments = ["launch", "dynamics", str(tmp_path / "study.yaml"), "--overrides", str(tmp_path / "more.yaml")]
+    result = CliRunner().invoke(main, [*arguments, "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "queue_name: cpu" in result.output and "steps: 11" in result.output and "ENCUT     = 520" in result.output
+
+
+def test_a_vasp_of_the_gamma_point_takes_no_other_mesh(launch, aiida_localhost):
+    gamma = orm.InstalledCode(label="gam", computer=aiida_localhost, filepath_executable="/opt/vasp/vasp_gam").store()
+    result = launch({"vasp": {"kpoints": [2, 2, 1]}}, "--potential-family", "leopold-standin", vasp=str(gamma.pk))
+    assert result.exit_code == 1 and "kpoints = [2, 2, 1], but gam@localhost is vasp_gam" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none.yaml"], "none.yaml: no such file; give that of a study or a material"),
+        (["mgo", "--structure", "POSCARR"], "--structure POSCARR: no such file, and no such node in this profile"),
+        (["mgo", "--configurations", "x.h5"], "--configurations x.h5: no such file, and no such node"),
+    ],
+)
+def test_a_file_that_is_not_there_is_said_to_be_one(standin, leopold_code, arguments, words):
+    codes = ["--vasp", str(standin.pk), "--leopold", str(leopold_code.pk)]
+    result = CliRunner().invoke(main, ["launch", "dynamics", *arguments, *codes, "--dry-run"])
+    assert result.exit_code == 1 and words in result.output
 
 
 def test_a_dry_run_of_patterns_says_the_same(standin, leopold_code, tmp_path):
@@ -111,7 +147,9 @@ def test_what_was_submitted_is_told_to_machines_too(standin, leopold_code, monke
     node = SimpleNamespace(pk=7, uuid="u", process_label="PolaronDynamicsWorkChain")
     monkeypatch.setattr("aiida.engine.submit", lambda builder: node)
     arguments = ["launch", "dynamics", "mgo", "--vasp", str(standin.pk), "--leopold", str(leopold_code.pk)]
-    assert json.loads(CliRunner().invoke(main, [*arguments, "--json"]).output) == {"pk": 7, "uuid": "u"}
+    told = CliRunner().invoke(main, [*arguments, "--json"])
+    assert json.loads(told.stdout) == {"pk": 7, "uuid": "u"}
+    assert "`verdi daemon start`" in told.stderr, "of this profile no daemon runs"
     assert "PolaronDynamicsWorkChain<7>; `aiida-leopold show status 7`" in CliRunner().invoke(main, arguments).output
 
 

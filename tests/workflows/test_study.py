@@ -172,7 +172,15 @@ def test_study_without_enough_to_begin_with_is_refused(dynamics, make_model):
         ({"learn": {"retraining": {"epoch": 3}}}, "retraining: unknown key 'epoch': did you mean 'epochs'"),
         ({"train": {"parameters": {"network": {"cutof": 4}}}}, "unknown key 'network.cutof': did you mean 'cutoff'"),
         ({"explore": {"parameters": {"replica": 2}}}, "unknown key 'replica': did you mean 'replicas'"),
-        ({"vasp": {"options": {"queue": "long"}}}, "unknown option 'queue': did you mean 'queue_name'"),
+        ({"vasp": {"options": {"queue": "long"}}}, "vasp.options: unknown key 'queue': did you mean 'queue_name'"),
+        (
+            {"train": {"options": {"queu_name": "gpu"}}},
+            "train.options: unknown key 'queu_name': did you mean 'queue_name'",
+        ),
+        (
+            {"explore": {"options": {"resources": {"num_machine": 2}}}},
+            "explore.options.resources: unknown key 'num_machine': did you mean 'num_machines'",
+        ),
         ({"vasp": {"options": {"max_wallclock_seconds": "1h"}}}, "max_wallclock_seconds"),
         ({"material": {"carrier": {"kind": "hol"}}}, "carrier.kind = 'hol': input should be 'electron' or 'hole'"),
         ({"material": {"carrier": {"n": 0}}}, "material mgo: carrier.n = 0"),
