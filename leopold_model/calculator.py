@@ -24,9 +24,10 @@ HEADROOM = 1.15  # spare rows of the pair list, so that a few more pairs do not 
 
 
 class LeopoldCalculator(Calculator):
-    """Energy (eV), forces (eV/Angstrom), stress (eV/Angstrom^3, Voigt), magmoms (mu_B) and `results['occupations']`."""
+    """Energy (eV), forces (eV/Angstrom), stress (eV/Angstrom^3, Voigt), magmom and magmoms (mu_B). `results` also
+    has `occupations` (n, 2), and the `carrier` and `carrier_sites` they are for, which `Frame.from_atoms` takes."""
 
-    implemented_properties = ["energy", "forces", "stress", "magmoms"]  # noqa: RUF012 - ASE's own convention
+    implemented_properties = ["energy", "forces", "stress", "magmom", "magmoms"]  # noqa: RUF012 - ASE's own convention
 
     def __init__(
         self, model: Model | str | Path, carrier_sites: Sequence[int], *, follow: bool = False, dtype="float32"
@@ -61,8 +62,11 @@ class LeopoldCalculator(Calculator):
             "energy": energy,
             "free_energy": energy,
             "forces": np.asarray(out.forces, dtype=float),
+            "magmom": float(spin_moments(occupations).sum()),
             "magmoms": spin_moments(occupations),
             "occupations": occupations,
+            "carrier": self.model.carrier,
+            "carrier_sites": self.carrier_sites,
         }
         if atoms.cell.rank == 3:
             stress = np.asarray(out.virial, dtype=float) / atoms.get_volume()

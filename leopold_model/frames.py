@@ -22,6 +22,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read as ase_read
 from ase.io import write as ase_write
+from ase.symbols import Symbols
 
 from leopold_model.foreign import allowed, open_hdf5
 
@@ -94,6 +95,12 @@ class Frame:
         for name in ("energy", "temperature"):
             set_(self, name, float(getattr(self, name)))
 
+    def __repr__(self) -> str:
+        sites = f" on {', '.join(map(str, self.carrier_sites))}" if self.carrier_sites else ""
+        where = f", {self.run or 'no run'} step {self.step}" if self.run or self.step >= 0 else ""
+        formula = Symbols(self.numbers).get_chemical_formula()
+        return f"Frame({formula}, {self.carrier}{sites}{where}, {self.energy:.3f} eV)"
+
     def __len__(self) -> int:
         return len(self.numbers)
 
@@ -139,7 +146,8 @@ class Frame:
 
     @classmethod
     def from_atoms(cls, atoms: Atoms) -> Frame:
-        """The frame behind ASE atoms written by `to_atoms`; keys outside the schema are refused."""
+        """The frame behind ASE atoms written by `to_atoms`, or what a `LeopoldCalculator` answered for its atoms; keys
+        outside the schema are refused."""
         results = dict(getattr(atoms.calc, "results", {}))
         stress = results.get("stress")
         if stress is not None and np.shape(stress) == (6,):
@@ -152,6 +160,9 @@ class Frame:
                 "Rename or delete it in the comment line of the extxyz file"
             )
         info = {k: v for k, v in atoms.info.items() if k not in ("units", "carrier_site")}
+        if "carrier_sites" in results:  # of a model, which answered for a carrier there and is no reference
+            info |= {"carrier_sites": results["carrier_sites"], "carrier": results["carrier"], "source": "model"}
+            info.pop("settings", None)
         if "carrier_site" in atoms.info:
             # as evaluations of the published models are written: one carrier, whose kind goes without saying
             site = int(atoms.info["carrier_site"])
@@ -171,7 +182,7 @@ class Frame:
             forces=results.get("forces"),
             stress=stress,
             moments=results.get("magmoms"),
-            occupations=atoms.arrays.get("occupations"),
+            occupations=results.get("occupations", atoms.arrays.get("occupations")),
             velocities=atoms.arrays.get("velocities_A_per_fs"),
             **info,
         )

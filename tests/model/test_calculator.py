@@ -8,6 +8,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from leopold_model.calculator import LeopoldCalculator
 from leopold_model.checkpoint import ModelError
+from leopold_model.frames import Frame
 
 from .conftest import random_model, rattled
 
@@ -40,6 +41,26 @@ def test_forces_and_stress_agree_with_finite_differences(atoms_and_calculator):
         moved.set_cell(atoms.cell.array @ strain, scale_atoms=True)
         energies.append(moved.get_potential_energy())
     assert stress[0, 1] * volume == pytest.approx((energies[0] - energies[1]) / (2 * h), abs=1e-5)
+
+
+def test_its_answers_are_a_frame_of_the_carrier_it_was_given():
+    """Also where the atoms come from a frame in which the carrier sat elsewhere."""
+    labelled = Frame(
+        **_plain(rattled()), energy=0.0, carrier_sites=(1,), settings="dft", source="fpmd", run="r", step=4
+    )
+    atoms = labelled.to_atoms()
+    atoms.calc = LeopoldCalculator(random_model(), [3], follow=True)
+    energy, moments = atoms.get_potential_energy(), atoms.get_magnetic_moments()
+    atoms.calc._sites = (5,)  # where it would be told to be next
+    frame = Frame.from_atoms(atoms)
+    assert (frame.carrier_sites, frame.carrier) == ((3,), atoms.calc.model.carrier)
+    assert (frame.source, frame.settings, frame.run, frame.step) == ("model", "", "r", 4)
+    assert frame.energy == energy and np.array_equal(frame.spin_moments, frame.occupations @ [1, -1])
+    assert np.allclose(frame.spin_moments, moments) and atoms.get_magnetic_moment() == pytest.approx(moments.sum())
+
+
+def _plain(atoms) -> dict:
+    return {"numbers": atoms.numbers, "positions": atoms.positions, "cell": atoms.cell.array}
 
 
 def test_energy_counts_the_references(atoms_and_calculator):

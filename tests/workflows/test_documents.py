@@ -22,6 +22,7 @@ from aiida_vasp.commands import cmd_aiida_vasp
 from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
+from leopold_model.checkpoint import save_model
 from leopold_model.config import KINDS, parse
 from leopold_workflows import contract
 from leopold_workflows.cli import main as aiida_leopold
@@ -29,6 +30,7 @@ from leopold_workflows.machines import MachinesConfig, set_up
 from leopold_workflows.protocols import FOLDER
 from leopold_workflows.vasp import standin_potcar
 from tests.command_lines import OURS, check
+from tests.model.conftest import random_model
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -208,6 +210,8 @@ def test_python_runs(document, cluster, here, monkeypatch, request):
     text = "\n".join(blocks(document, "python"))
     if "PK" in text:
         names["PK"] = _finished(request).pk
+    if "mgo.leopold" in text:
+        save_model("mgo.leopold", random_model())
     if re.search(r"\bmodel\b,", text):
         names["model"] = request.getfixturevalue("make_model")().store()
     printed = io.StringIO()
