@@ -11,7 +11,7 @@ from rich.markdown import Markdown
 
 from leopold_workflows import figures, provenance, report_html
 from leopold_workflows.pattern_figures import NAMES
-from leopold_workflows.report import criterion_row, number, state_words
+from leopold_workflows.report import CRITERIA_HEAD, criterion_row, number, state_words, subject
 
 
 def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
@@ -34,6 +34,7 @@ def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
         "ranked": told("ranked", default={}),
         "correlations": told("correlations", default={}),
         "measured": told("measured_correlation", default={}),
+        "of": subject(process),
         "pk": process.pk,
         "uuid": process.uuid,
         "wall_time_s": wall_time_s,
@@ -60,7 +61,7 @@ def markdown(data: dict, label: str, figures: dict[str, str]) -> str:
     """The report as Markdown; `figures` maps a caption to a file name."""
     minutes = f", {data['wall_time_s'] / 60:.1f} min" if data["wall_time_s"] else ""
     counts = ", ".join(f"{n} {name}" for name, n in data["labels"].items() if n) or "none"
-    lines = [f"# {label} {data['pk']}: {data['state']}{minutes}", "", data["exit_message"], ""]
+    lines = [f"# {label} {data['pk']}: {data['state']}{minutes}", "", data["of"], "", data["exit_message"], ""]
     lines += [f"{len(data['rounds'])} learning rounds; labels: {counts}.", "", "## Learning", ""]
     lines += ["| round | labels sent | lowest confirmed eV | suggested labels | test | pairs, test |"]
     lines += ["|---:|---:|---:|---:|---:|---:|"]
@@ -71,7 +72,7 @@ def markdown(data: dict, label: str, figures: dict[str, str]) -> str:
         lines.append("| " + " | ".join(number(c) for c in cells) + " |")
     lines += ["", "Errors are mean absolute ones in meV per defect; those of suggested labels are of the model that "]
     lines[-1] += "suggested them, before it was trained on them."
-    lines += ["", "## Why learning stopped", "", "| criterion | value | threshold | verdict |", "|---|---:|---:|---|"]
+    lines += ["", "## Why learning stopped", "", *CRITERIA_HEAD]
     lines += [criterion_row(c) for c in (data["rounds"][-1]["criteria"] if data["rounds"] else [])]
     lines += ["", "## Lowest configurations", ""]
     lines += ["| treatment | rank | eV above the first | confirmed eV | equivalent | pairs of defects |"]

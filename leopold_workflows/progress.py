@@ -67,7 +67,7 @@ class Snapshot:
         head.add_row("round", str(self.round))
         by_source = ", ".join(f"{n} {name}" for name, n in self.sources.items())
         head.add_row("frames", f"{self.frames}   [dim]{by_source}[/dim]" if by_source else str(self.frames))
-        left = f"about {elapsed * (1 / self.fraction - 1) / 60:.0f} min left" if self.fraction > 0.05 else ""
+        left = f"about {elapsed * (1 / self.fraction - 1) / 60:.0f} min left" if 0.05 < self.fraction < 1 else ""
         head.add_row("time", f"{elapsed / 60:.1f} min   [dim]{left}[/dim]")
         if self.labels:
             head.add_row("labels", "  ".join(f"{k} {v}" for k, v in sorted(self.labels.items())))
@@ -109,7 +109,9 @@ def snapshot(process: WorkflowNode) -> Snapshot:
     tree = descendants(process)
     trainings = [n for n in tree if n.label == "TrainCalculation"]
     errors = outputs([n for n in trainings if n.is_finished_ok], Dict, "attributes.errors", "results")
-    catalogues = outputs(tree, PathwaySetData, "id")
+    # that of production knows no labels
+    learned = outputs([n for n in tree if n.label in ("update_catalogue", "record_labels")], PathwaySetData, "id")
+    catalogues = learned or outputs(tree, PathwaySetData, "id")
     if trainings:
         sources = max(inputs(trainings, FrameSetData, "attributes.sources", "frames"), key=lambda s: sum(s.values()))
     else:

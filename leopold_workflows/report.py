@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 from aiida.orm import WorkflowNode
 from rich.console import Console
 from rich.markdown import Markdown
@@ -13,6 +14,19 @@ from rich.markdown import Markdown
 from leopold_workflows import figures, provenance, report_html, report_sites
 
 NAMED = 6  # classes nobody has seen
+STANDIN = "leopold-vasp-standin"
+RULES = {">=": "at least", "<=": "at most", "<": "below"}
+MEANINGS = {
+    "quiet_rounds": "explorations in a row that asked for no label",
+    "labels_per_class": "verified labels of the class with fewest",
+    "hops": "with the newest model",
+    "unseen_mass": "probability that the next hop is of a class never seen",
+    "stopped": "share of the replicas that a guard stopped",
+    "force_rmse": "eV/Å, on hop frames",
+    "occupation_rmse": "e, on hop frames",
+    "labels": "asked of VASP: budget",
+    "node_hours": "of all jobs: budget",
+}
 
 
 def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
@@ -32,10 +46,27 @@ def summary(process: WorkflowNode, wall_time_s: float | None = None) -> dict:
         "mobility": [_mobility(row) for row in _transport(process).get("temperatures", [])],
         "around_defects": _transport(process).get("around_defects", []),
         "convergence": outputs.convergence["iterations"][-1] if "convergence" in outputs else {},
+        "of": subject(process),
         "pk": process.pk,
         "uuid": process.uuid,
         "wall_time_s": wall_time_s,
     }
+
+
+def subject(process: WorkflowNode) -> str:
+    """What was studied, and that it is a model's where it was not VASP that answered."""
+    given = {link.link_label: link.node for link in process.base.links.get_incoming().all()}
+    host, code = given.get("host"), given.get("learn__label__vasp__code") or given.get("label__vasp__code")
+    carrier = given.get("seed__carrier") or given.get("learn__label__carrier")
+    parts = []
+    if host is not None and carrier is not None:
+        told = carrier.get_dict()
+        many = "s" if told["n"] > 1 else ""
+        on = ", ".join(told["species"])
+        parts.append(f"{host.get_formula()}, {len(host.sites)} atoms, {told['n']} {told['kind']}{many} on {on}.")
+    if code is not None and Path(getattr(code, "filepath_executable", "")).name == STANDIN:
+        parts.append(f"**Made with {STANDIN}, a model Hamiltonian: no numbers of DFT.**")
+    return " ".join(parts)
 
 
 def state_words(process: WorkflowNode) -> str:
@@ -67,12 +98,16 @@ def markdown(data: dict, transport: dict, figures: dict[str, str]) -> str:
     lines = [
         f"# PolaronDynamicsWorkChain {data['pk']}: {data['state']}{minutes}",
         "",
+        data["of"],
+        "",
         data["exit_message"],
         "",
         f"{data['rounds']} learning rounds; labels: "
         + (", ".join(f"{n} {name}" for name, n in data["labels"].items() if n) or "none"),
         "",
         "## Pathways",
+        "",
+        "Hops with the newest model while learning, by class; production has its own below.",
         "",
         "| pathway | hops | verified labels |",
         "|---|---:|---:|",
@@ -82,16 +117,15 @@ def markdown(data: dict, transport: dict, figures: dict[str, str]) -> str:
         "",
         "## Errors by round",
         "",
-        "On the held-out run; on hop frames: of this round's labels before they were trained on.",
+        "On the held-out run; on hop frames: of this round's labels before they were trained on. Site: the carrier's.",
         "",
-        "| round | frames | forces meV/A | occupations | carrier site | hop frames: forces meV/A | carrier site |",
+        "| round | frames | forces, meV/Å | occupations, e | site right | hop frames: forces, meV/Å | site right |",
         "|---:|---:|---:|---:|---:|---:|---:|",
         *(_error_row(row) for row in data["errors"]),
         "",
         "## Why learning stopped",
         "",
-        "| criterion | value | threshold | verdict |",
-        "|---|---:|---:|---|",
+        *CRITERIA_HEAD,
         *(criterion_row(c) for c in data["convergence"].get("criteria", [])),
         "",
         "## Rates and mobility",
@@ -102,7 +136,7 @@ def markdown(data: dict, transport: dict, figures: dict[str, str]) -> str:
     for row in transport.get("temperatures", []):
         for name, rate in row["rates"].items():
             if rate["count"]:
-                value, low, high = (f"{x:.3g}" for x in (rate["rate_per_ps"], *rate["interval_per_ps"]))
+                value, low, high = map(two_digits, (rate["rate_per_ps"], *rate["interval_per_ps"]))
                 temperature = f"{row['temperature_K']:.0f}"
                 lines.append(f"| {temperature} | {name} | {rate['count']} | {value} ({low} to {high}) |")
     lines += [
@@ -130,9 +164,9 @@ def _some(names: list[str]) -> str:
 
 def _mobility_row(row: dict) -> str:
     m, axes, msd = row["mobility_isotropic_cm2_per_Vs"], row["principal"], row["msd"]
-    mobility = f"{m['value']:.2e} ({m['low']:.2e} to {m['high']:.2e})"
+    mobility = f"{m['value']:.1e} ({m['low']:.1e} to {m['high']:.1e})"
     ratio, (low, high) = axes["anisotropy"], axes["anisotropy_interval"] or (0, 0)
-    anisotropy = f"{ratio:.3g} ({low:.3g} to {high:.3g})" if ratio else "one axis without diffusion"
+    anisotropy = f"{ratio:.2f} ({low:.2f} to {high:.2f})" if ratio else "one axis without diffusion"
     correlation = "" if isinstance(msd, str) else _interval(msd["correlation_factor"])
     return f"| {row['temperature_K']:.0f} | {mobility} | {row['n_hops']} | {anisotropy} | {correlation} |"
 
@@ -141,20 +175,32 @@ def _remarks(found: dict) -> list[str]:
     """What belongs to rates and mobilities: how hops were counted, activation energies, classes nobody labelled."""
     if not found:
         return []
-    lines = [f"A hop is a stay of at least {found['hops_counted_with']['tau_min_fs']:g} fs. {found['summary']}."]
+    said = found["summary"][0].upper() + found["summary"][1:]
+    lines = [f"A hop is a stay of at least {found['hops_counted_with']['tau_min_fs']:g} fs. {said}."]
+    rows = found["temperatures"]
+    if sum(rate["count"] for row in rows for rate in row["rates"].values()) > sum(row["n_hops"] for row in rows):
+        lines.append("A hop by way of another site counts once, and each of its legs in the rate of its class.")
+    lines += [f"{row['temperature_K']:.0f} K, no correlation factor: {row['msd']}." for row in rows
+              if isinstance(row["msd"], str)]  # fmt: skip
     if found["arrhenius"] is None:
         lines.append(f"Activation energy: {found['arrhenius_missing']}.")
     else:
         fits = [found["arrhenius"], found["arrhenius_mobility"]]
-        said = ", ".join(f"{_interval(fit['energy_eV'])} eV from {fit['quantity']}" for fit in fits)
+        said = ", ".join(f"{_interval(fit['energy_eV'], 3)} eV from {fit['quantity']}" for fit in fits)
         lines.append(f"Activation energy: {said}.")
     if found["unverified_pathways"]:
         lines.append(f"Seen in production without a verified label: {', '.join(found['unverified_pathways'])}.")
     return ["\n\n".join(lines)]
 
 
-def _interval(estimate: dict) -> str:
-    return f"{estimate['value']:.3g} ({estimate['low']:.3g} to {estimate['high']:.3g})"
+def _interval(estimate: dict, decimals: int = 2) -> str:
+    value, low, high = (round(estimate[key], decimals) + 0.0 for key in ("value", "low", "high"))  # no minus zero
+    return f"{value:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
+
+
+def two_digits(value: float) -> str:
+    """What an interval leaves of a rate."""
+    return np.format_float_positional(value, precision=2, fractional=False, trim="-")
 
 
 def _transport(process: WorkflowNode) -> dict:
@@ -187,10 +233,15 @@ def _error_row(row: dict) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+CRITERIA_HEAD = ("| criterion | value | wanted | verdict | |", "|---|---:|---|---|---|")
+
+
 def criterion_row(c: dict) -> str:
     """One criterion as a row of a Markdown table."""
     verdict = "met" if c["passed"] else "not met"
-    return f"| {c['name']} | {number(c['value'])} | {number(c['threshold'])} | {verdict} |"
+    rule = RULES.get(c.get("rule", ""), "")  # of patterns the name says all
+    wanted = "no limit" if c["threshold"] is None else f"{rule} {number(c['threshold'])}".strip()
+    return f"| {c['name']} | {number(c['value'])} | {wanted} | {verdict} | {MEANINGS.get(c['name'], '')} |"
 
 
 def number(value) -> str:

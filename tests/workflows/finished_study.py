@@ -28,10 +28,12 @@ def spent(**changes) -> orm.Dict:
     return orm.Dict({"asked": 0, "labels": 0, "node_hours": 0.0, "untrained": False} | changes)
 
 
-def study(status=0, message="", state=ProcessState.FINISHED, **outputs) -> orm.WorkChainNode:
-    """A PolaronDynamicsWorkChain that ended like this."""
+def study(status=0, message="", state=ProcessState.FINISHED, given=None, **outputs) -> orm.WorkChainNode:
+    """A PolaronDynamicsWorkChain that was `given` this and ended like this."""
     node = orm.WorkChainNode()
     node.set_process_label("PolaronDynamicsWorkChain")
+    for name, data in (given or {}).items():
+        node.base.links.add_incoming(data.store(), link_type=LinkType.INPUT_WORK, link_label=name)
     node.store()
     for name, data in outputs.items():
         data.base.links.add_incoming(node, link_type=LinkType.RETURN, link_label=name)

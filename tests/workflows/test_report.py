@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -12,6 +13,7 @@ from plumpy import ProcessState
 from rich.console import Console
 
 from leopold_model import __version__
+from leopold_model.standin.crystals import ideal_cell
 from leopold_workflows.calculations.functions_hops import catalogue_of
 from leopold_workflows.calculations.functions_transport import transport_of
 from leopold_workflows.report import markdown, summary, write_report
@@ -59,20 +61,37 @@ def test_report_of_a_finished_study(learned, tmp_path):
         assert f"| {p['name']} | {p['hops']} | {p['verified_labels']} |" in text
     assert "| 1 | 3 | 100.0 | 0.0200 | 100.0 % | 400.0 | 100.0 % |" in text
     assert "| 2 |  |  |  |  | 100.0 | 100.0 % |" in text, "not trained in this round, but measured on hop frames"
-    assert "| hops | 5 | 20 | not met |" in text and "| labels_per_class |" in text
+    assert "| hops | 5 | at least 20 | not met | with the newest model |" in text and "| labels_per_class |" in text
     rates = learned["transport"]["temperatures"][0]["rates"]
     name, rate = next((name, rate) for name, rate in rates.items() if rate["count"])
     low, high = rate["interval_per_ps"]
-    assert f"| 600 | {name} | {rate['count']} | {rate['rate_per_ps']:.3g} ({low:.3g} to {high:.3g}) |" in text
+    shown = next(line for line in text.splitlines() if line.startswith(f"| 600 | {name} | {rate['count']} | "))
+    numbers = [float(x) for x in re.findall(r"[\d.]+", shown.split(" | ")[3])]
+    assert numbers == pytest.approx([rate["rate_per_ps"], low, high], rel=0.05)
     for m in data["mobility"]:
-        assert f"| {m['temperature_K']:.0f} | {m['value']:.2e} ({m['low']:.2e} to {m['high']:.2e}) | " in text
+        assert f"| {m['temperature_K']:.0f} | {m['value']:.1e} ({m['low']:.1e} to {m['high']:.1e}) | " in text
     fit = learned["transport"]["arrhenius"]["energy_eV"]
-    assert f"Activation energy: {fit['value']:.3g} ({fit['low']:.3g} to {fit['high']:.3g}) eV from ln D" in text
+    assert f"Activation energy: {fit['value']:.3f} ({fit['low']:.3f} to {fit['high']:.3f}) eV from ln D" in text
     assert "A hop is a stay of at least 50 fs." in text
     unverified = ", ".join(learned["transport"]["unverified_pathways"] or ())
     assert (f"Seen in production without a verified label: {unverified}." in text) == bool(unverified)
     figures = ("pathways", "learning_curve", "moments", "directions", "rates", "mobility", "hop", "provenance")
     assert all(f"]({name}.png)" in text and (tmp_path / f"{name}.png").is_file() for name in figures)
+
+
+def test_a_report_says_what_was_studied_and_whether_it_is_dft(learned, aiida_localhost, tmp_path):
+    """A table of mobilities that travels must not pass for first principles."""
+    carrier = orm.Dict({"kind": "hole", "n": 2, "species": ["O"]})
+    for program, said in (("leopold-vasp-standin", True), ("vasp_std", False)):
+        code = orm.InstalledCode(label=program, computer=aiida_localhost, filepath_executable=f"/opt/{program}")
+        given = {
+            "host": orm.StructureData(ase=ideal_cell("mgo", (2, 2, 2))),
+            "seed__carrier": carrier,
+            "learn__label__vasp__code": code,
+        }
+        data, text = written(study(given=given, **learned), tmp_path)
+        assert "Mg32O32, 64 atoms, 2 holes on O." in text and data["of"] in text
+        assert ("no numbers of DFT" in text) == said
 
 
 def test_every_table_row_has_the_cells_of_its_head(learned):
@@ -108,7 +127,7 @@ def test_production_without_a_hop_is_reported(make_track, host, sites, tmp_path)
     data, text = written(study(602, "too few hops", transport=transport, catalogue=catalogue), tmp_path)
     assert data["mobility"][0]["value"] == 0.0 < data["mobility"][0]["high"] and data["mobility"][0]["n_hops"] == 0
     assert data["pathways"] == [] and len(data["unseen_pathways"]) == len(catalogue.pathways)
-    assert "| 600 | 0.00e+00 (" in text and "needs hops at two temperatures" in text
+    assert "| 600 | 0.0e+00 (" in text and "needs hops at two temperatures" in text
 
 
 class Page(HTMLParser):
