@@ -62,7 +62,8 @@ def test_what_a_registry_reads_of_it(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         told = Parser().parsestr(archive.read(metadata).decode())
-    assert told["Name"] == "aiida-leopold" and told["License-Expression"] == "MIT" and told["Summary"]
+    assert told["Name"] == "aiida-leopold" and told["License-Expression"] == "MIT"
+    assert told["Summary"] and told["Author"]
     assert {"Framework :: AiiDA", "Development Status :: 3 - Alpha"} <= set(told.get_all("Classifier"))
     assert any(line.startswith("aiida-core") for line in told.get_all("Requires-Dist"))
     assert told["Description-Content-Type"] == "text/markdown" and told.get_all("Project-URL")

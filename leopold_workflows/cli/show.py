@@ -11,11 +11,11 @@ from rich.console import Console
 
 @click.group()
 def show() -> None:
-    """Look at a study."""
+    """Look at a study: by its PK, as `launch` printed it, or its UUID."""
 
 
-def _node(pk: int):
-    from aiida.common.exceptions import NotExistent
+def _node(pk: str):
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
     from aiida.orm import load_node
 
     from leopold_workflows.cli import profile
@@ -23,19 +23,22 @@ def _node(pk: int):
     profile.load()
     try:
         return load_node(pk)
+    except MultipleObjectsError:
+        raise click.BadParameter(f"several nodes have a UUID that begins with {pk}; give more of it") from None
     except NotExistent:
-        raise click.BadParameter(f"no node with pk {pk} in this profile; `verdi process list -a` shows them") from None
+        raise click.BadParameter(f"no node with PK or UUID {pk} in this profile; see `verdi process list -a`") from None
 
 
 # WorkChains of patterns, which have a progress and a report of their own
 PATTERNS = ("PatternsWorkChain", "LearnPatternsWorkChain", "SurfacePatternWorkChain")
 
 
-def _study(pk: int):
+def _study(pk: str):
     node = _node(pk)
     known = ("PolaronDynamicsWorkChain", *PATTERNS)
-    if getattr(node, "process_label", None) not in known:
-        raise click.BadParameter(f"node {pk} is a {node.__class__.__name__}, none of {', '.join(known)}")
+    kind = getattr(node, "process_label", None) or node.__class__.__name__
+    if kind not in known:
+        raise click.BadParameter(f"node {pk} is a {kind}, none of {', '.join(known)}")
     return node
 
 
@@ -43,9 +46,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Everything as one 
 
 
 @show.command()
-@click.argument("pk", type=int)
+@click.argument("pk")
 @_JSON
-def status(pk: int, as_json: bool) -> None:
+def status(pk: str, as_json: bool) -> None:
     """Stage, round, frames, labels, errors, pathways seen and unseen, budget and time of study PK.
 
     Example: aiida-leopold show status 1126
@@ -66,9 +69,9 @@ def status(pk: int, as_json: bool) -> None:
 
 
 @show.command()
-@click.argument("pk", type=int)
+@click.argument("pk")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("report"), show_default=True)
-def report(pk: int, folder: Path) -> None:
+def report(pk: str, folder: Path) -> None:
     """Write the report of study PK: report.html (one file with all in it), report.md, summary.json, figures.
 
     Example: aiida-leopold show report 1126 --folder mgo
@@ -83,10 +86,10 @@ def report(pk: int, folder: Path) -> None:
 
 
 @show.command()
-@click.argument("pk", type=int)
+@click.argument("pk")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("figures"), show_default=True)
 @_JSON
-def figures(pk: int, folder: Path, as_json: bool) -> None:
+def figures(pk: str, folder: Path, as_json: bool) -> None:
     """Draw what the outputs of process PK allow, as PDF and PNG with the numbers of each as CSV.
 
     PK is any finished process: a study, its learning, an exploration, transport, a barrier, labels, an evaluation.
@@ -112,10 +115,10 @@ def figures(pk: int, folder: Path, as_json: bool) -> None:
 
 
 @show.command()
-@click.argument("pk", type=int)
+@click.argument("pk")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Of a process: draw it (.png, .pdf).")
 @_JSON
-def provenance(pk: int, picture: Path | None, as_json: bool) -> None:
+def provenance(pk: str, picture: Path | None, as_json: bool) -> None:
     """What node PK was made from, down to the VASP runs, and what has been made with it: calculations by kind.
 
     PK is any node: a mobility, a model, frames, a VASP run; of a WorkChain, what its outputs were made from.
@@ -138,7 +141,7 @@ def provenance(pk: int, picture: Path | None, as_json: bool) -> None:
                      for of in (queries.made_by, queries.made_with))  # fmt: skip
     found = {"made_by": _by_kind(before), "made_with": _by_kind(after)}
     if as_json:
-        click.echo(json.dumps({"pk": pk, "uuid": node.uuid, **found}))
+        click.echo(json.dumps({"pk": node.pk, "uuid": node.uuid, **found}))
         return
     for title, kinds in (("made from", found["made_by"]), ("went into", found["made_with"])):
         click.echo(f"{title}:" if kinds else f"{title}: nothing")

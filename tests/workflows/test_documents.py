@@ -7,6 +7,7 @@ import io
 import re
 import shlex
 import shutil
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -179,10 +180,20 @@ def test_machines_of_the_examples_are_set_up(document, cluster, here):
 def test_yaml_is_read_by_what_it_is_for(document, cluster):
     for block in blocks(document, "yaml"):
         content = yaml.safe_load(block)
-        if "kind" in content:
+        if "aiida-leopold" in content:
+            _registry_entry(content["aiida-leopold"])
+        elif "kind" in content:
             parse(content, KINDS[content["kind"]])
         else:
             _study_with(content)
+
+
+def _registry_entry(entry: dict):
+    """What AiiDA's plugin registry holds it against: every entry point of AiiDA begins with the prefix."""
+    points = distribution("aiida-leopold").entry_points
+    names = [point.name for point in points if point.group.startswith("aiida.")]
+    assert names and all(name.startswith(f"{entry['entry_point_prefix']}.") for name in names)
+    assert find_spec(entry["package_name"]) and entry["pip_url"] == "aiida-leopold"
 
 
 def _study_with(overrides: dict):

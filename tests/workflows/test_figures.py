@@ -96,4 +96,4 @@ def test_show_figures_draws_or_says_why_not(tmp_path):
     assert {p.suffix for p in (tmp_path / "drawn").iterdir()} == {".png", ".pdf", ".csv"}
     assert "has no output that a figure is drawn of" in show(study().pk).output
     assert "is a Dict, not a process" in show(hop.pk).output
-    assert "no node with pk 99999" in show(99999).output
+    assert "no node with PK or UUID 99999" in show(99999).output
