@@ -41,7 +41,7 @@ def adopt_runs(
                 return ExitCode(501, f"run {run}: the carrier is spread out in {spread} of {len(whole)} steps")
             adopted += thinned(whole, stride.value, moves=True)
     if not adopted:
-        return ExitCode(311, "no converged step with a carrier: say which carrier and how many, and see `files.json`")
+        return ExitCode(311, "no converged step with a carrier: say --carrier electron or hole, and --carriers N")
     return FrameSetData.from_frames(adopted)
 
 

@@ -20,7 +20,9 @@ def data() -> None:
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--carrier", type=click.Choice(["electron", "hole"]), help="Default: what NELECT or the file says.")
 @click.option("--carriers", "n", type=click.IntRange(1), help="Their number; default: what NELECT or the file says.")
-@click.option("--stride", type=click.IntRange(1), default=1, show_default=True, help="Keep every n-th step.")
+@click.option(
+    "--stride", type=click.IntRange(1), default=1, show_default=True, help="Keep every n-th step, and all near a hop."
+)
 @click.option("--run", "names", multiple=True, help="Name of a run, one for each PATH; default: its folder's.")
 @click.option("--settings", help="Hash of the level of theory you vouch for, where the files do not tell it.")
 @click.option("--label", default="", help="Label of the node.")

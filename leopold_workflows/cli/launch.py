@@ -233,15 +233,29 @@ def _submit(builder, dry_run: bool):
 
     from leopold_workflows.preview import settings
 
-    if not dry_run:
-        return submit(builder)
     # what a submission does before anything is stored: the builder alone asks no validator that needs two ports
     ports = builder.process_class.spec().inputs
     error = ports.validate(ports.pre_process(builder._inputs(prune=True)))
     if error is not None:
-        raise ValueError(error.message)
+        raise ValueError(error.message + (_differences(builder) if "level of theory" in error.message else ""))
+    if not dry_run:
+        return submit(builder)
     click.echo(f"{builder.process_class.__name__}\n\n{settings(builder._inputs(prune=True))}")
     return None
+
+
+def _differences(builder) -> str:
+    """In what the study differs from the runs that its frames were taken from."""
+    from leopold_workflows.vasp.adapter import stage_level
+    from leopold_workflows.vasp.level_of_theory import differences
+    from leopold_workflows.vasp.old_run import levels_of
+
+    inputs = builder._inputs(prune=True)
+    label = inputs["learn"]["label"]
+    incar = label["incar"].get_dict() if "incar" in label else {}
+    wanted = stage_level(label["vasp"], inputs["host"], label["carrier"], "static", incar)
+    told = {line for level in levels_of(inputs["frames"]) for line in differences(level, wanted)}
+    return f"\nThe frames, then this study: {'; '.join(sorted(told))}" if told else ""
 
 
 def _tell(process, as_json: bool, next_step: str) -> None:

@@ -235,20 +235,29 @@ def settings_hash(
     structure: orm.StructureData, parameters: Mapping, potential: Mapping, kpoints: orm.KpointsData
 ) -> str:
     """Hash of the level of theory of one job (see `level_of_theory`)."""
+    return level_of_theory.settings_hash(_level(structure, parameters, potential, kpoints))
+
+
+def _level(structure: orm.StructureData, parameters: Mapping, potential: Mapping, kpoints: orm.KpointsData) -> dict:
     try:
         points = kpoints.get_kpoints_mesh()
     except AttributeError:
         points = kpoints.get_kpoints().tolist()
     order = kinds(structure)
     potcars = {kind: potential[kind].sha512 for kind in order}
-    return level_of_theory.settings_hash(
-        level_of_theory.level_of_theory(order, lower(parameters), potcars, points, structure.cell)
-    )
+    return level_of_theory.level_of_theory(order, lower(parameters), potcars, points, structure.cell)
 
 
 def stage_settings(
     vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict, stage: str, incar: Mapping | None = None
 ) -> str:
     """That hash for the runs of a `stage`, before there is one; raises VaspError as `job_inputs` does."""
+    return level_of_theory.settings_hash(stage_level(vasp, structure, carrier, stage, incar))
+
+
+def stage_level(
+    vasp: Mapping, structure: orm.StructureData, carrier: orm.Dict, stage: str, incar: Mapping | None = None
+) -> dict:
+    """The `level_of_theory` behind that hash."""
     parameters = incar_tags(vasp, structure, carrier, stage, incar)
-    return settings_hash(structure, parameters, vasp["potential"], vasp["kpoints"])
+    return _level(structure, parameters, vasp["potential"], vasp["kpoints"])

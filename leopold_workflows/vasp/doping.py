@@ -123,7 +123,10 @@ def _cell_fault(frame: Frame, host: Atoms) -> str | None:
     if np.abs(frame.cell - host.cell.array).max() > SAME_CELL:
         lengths = [", ".join(f"{x:.4f}" for x in np.linalg.norm(cell, axis=1)) for cell in (frame.cell, host.cell)]
         what = "" if formula == perfect else f"{formula}, but the host is {perfect}: "
-        return f"{what}cell of {lengths[0]} A, but the host has {lengths[1]} A: give as host the crystal in that cell"
+        return (
+            f"{what}cell of {lengths[0]} A, but the host has {lengths[1]} A: give as host the crystal in that cell "
+            "(--structure)"
+        )
     return None
 
 

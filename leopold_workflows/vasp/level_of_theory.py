@@ -48,6 +48,26 @@ def settings_hash(level: Mapping) -> str:
     return hashlib.sha256(json.dumps(level, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def differences(found: Mapping, wanted: Mapping) -> list[str]:
+    """In what two levels of theory differ, in words: the first one's value, then the second one's."""
+    told = []
+    for section, name in (("tags", "{}"), ("hubbard", "U of {}")):
+        one, other = found[section], wanted[section]
+        for key in sorted(one.keys() | other.keys()):
+            if one.get(key) != other.get(key):
+                values = (_said(side.get(key), TAGS.get(key)) for side in (one, other))
+                told.append(f"{name.format(key.upper() if section == 'tags' else key)} {' and '.join(values)}")
+    told += [f"POTCAR of {kind}" for kind, hash_ in wanted["potcar"].items() if found["potcar"].get(kind) != hash_]
+    return told + [name for key, name in (("kpoints", "k-points"), ("cell", "cell")) if found[key] != wanted[key]]
+
+
+def _said(value, default) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {number:g}" for key, number in value.items())
+    value = default if value is None else value
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _hubbard(species: Sequence[str], tags: Mapping) -> dict:
     """l, U and J of the species that are corrected; a shell with U = J = 0 is printed only."""
     if _plain("ldau", tags.get("ldau")) != "T":

@@ -30,6 +30,7 @@ from leopold_model.vasp.lines import open_lines
 from leopold_model.vasp.poscar import blocks
 from leopold_model.vasp.run import Run, VaspError, at_thermostat, frames, n_carriers, refuse_without_moments
 from leopold_model.vasp.sources import FILES, read_run
+from leopold_workflows.data.frames import FrameSetData
 from leopold_workflows.vasp.adapter import lower
 from leopold_workflows.vasp.level_of_theory import level_of_theory, settings_hash
 
@@ -68,6 +69,14 @@ def old_run(path: Path, name: str | None = None) -> orm.FolderData:
         {"n_steps": len(run.steps), "settings": settings_hash(level) if level else "", "carrier": _carrier(run)}
     )
     return node
+
+
+def levels_of(frames: FrameSetData) -> list[dict]:
+    """The levels of theory of the runs that `frames` were taken from, as far as their files told."""
+    inputs = frames.creator.base.links.get_incoming().all() if frames.creator else []
+    runs = [link.node for link in inputs if link.link_label.startswith("run_")]
+    told = [json.loads(run.base.repository.get_object_content(MANIFEST)).get("level_of_theory") for run in runs]
+    return [level for level in told if level]
 
 
 def _data_set(path: Path, name: str | None) -> orm.FolderData:

@@ -140,7 +140,7 @@ def test_what_cannot_be_adopted_is_refused_with_a_remedy(command, old_folder, tm
     (empty / "OUTCAR").write_bytes(b" OCCEXT found\n ATOM 33 Spin 1\n Occupation set for the following atoms\n" + text)
     assert "give the run that released them" in command("data", "import", empty, fails=True)
     (empty / "OUTCAR").write_bytes(re.sub(rb"NELECT =\s*447.0000", b"NELECT =     448.0000", text))
-    assert "say which carrier" in command("data", "import", empty, fails=True)
+    assert "say --carrier electron or hole" in command("data", "import", empty, fails=True)
     spread = "the carrier is spread out in 6 of 6 steps"
     assert spread in command("data", "import", old_folder, "--carriers", 3, fails=True)
     (empty / "OUTCAR").write_bytes((empty / "OUTCAR").read_bytes()[:-3000])
@@ -166,6 +166,7 @@ def test_a_study_begins_with_adopted_frames(command, old_folder, standin, leopol
     assert "--frames 999999: no such node" in launch(fails=True, frames=999999)
     said = launch(fails=True, overrides={"vasp": {"incar": {"encut": 520}}})
     assert "frames: level of theory" in said and "--settings" in said
+    assert re.search(r"The frames, then this study: ENCUT \d+ and 520$", said.strip()), said
     assert "host has" in launch(fails=True, overrides={"material": {"lattice": {"cell": [4.2, 4.2, 4.2]}}})
     assert launch(structure=str(old_folder / "POSCAR"))
     assert "not a readable structure file" in launch(fails=True, structure=str(old_folder / "INCAR"))
