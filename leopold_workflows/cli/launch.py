@@ -13,6 +13,8 @@ from leopold_workflows.cli import options
 
 # inputs of a study that replace what its seed would make
 NODES = ("configurations", "frames", "test", "starts", "template")
+# classes of the nodes that are given, where they are no frames
+KINDS = {"template": "Dict", "model": "ModelData", "structure": "StructureData"}
 
 
 def _study(context: click.Context, _option, value: str) -> str:
@@ -285,15 +287,19 @@ def _code(option: str, label: str):
 
 
 def _node(option: str, identifier: str, besides: str = ""):
-    from aiida.common.exceptions import NotExistent
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
     from aiida.orm import load_node
 
+    wanted = KINDS.get(option, "FrameSetData")
     try:
-        return load_node(identifier)
-    except NotExistent:
+        node = load_node(identifier)
+    except (NotExistent, MultipleObjectsError):
         raise ValueError(
             f"--{option} {identifier}: {besides}no such node in this profile; give the PK or UUID of one in it"
         ) from None
+    if type(node).__name__ != wanted:
+        raise ValueError(f"--{option} {identifier}: of class {type(node).__name__}, not {wanted}")
+    return node
 
 
 def _configurations(option: str, identifier: str):

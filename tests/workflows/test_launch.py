@@ -97,6 +97,11 @@ def test_overrides_lie_over_those_of_a_study_file(standin, leopold_code, tmp_pat
     assert "queue_name: cpu" in result.output and "steps: 11" in result.output and "ENCUT     = 520" in result.output
 
 
+def test_a_node_of_another_kind_is_refused(launch, leopold_code):
+    result = launch({}, "--frames", str(leopold_code.pk))
+    assert result.exit_code == 1 and "of class InstalledCode, not FrameSetData" in result.output
+
+
 def test_a_vasp_of_the_gamma_point_takes_no_other_mesh(launch, aiida_localhost):
     gamma = orm.InstalledCode(label="gam", computer=aiida_localhost, filepath_executable="/opt/vasp/vasp_gam").store()
     result = launch({"vasp": {"kpoints": [2, 2, 1]}}, "--potential-family", "leopold-standin", vasp=str(gamma.pk))
