@@ -169,7 +169,7 @@ def test_study_without_enough_to_begin_with_is_refused(dynamics, make_model):
         ({"fpmd": {"incar": {"pottim": 1}}}, "seed: dynamics_incar: POTTIM is not an INCAR tag: did you mean POTIM"),
         ({"label": {"incar": {"lorbit": 0}}}, "learn.label: vasp.parameters, incar: LORBIT = 0"),
         ({"label": {"incar": {"nelmm": 90}}}, "learn.label: incar: NELMM is not an INCAR tag: did you mean NELM"),
-        ({"learn": {"retraining": {"epoch": 3}}}, "retraining: unknown key 'epoch': did you mean 'epochs'"),
+        ({"learn": {"retraining": {"epoch": 3}}}, "retraining of leopold.train: unknown key 'epoch': did you mean"),
         ({"train": {"parameters": {"network": {"cutof": 4}}}}, "unknown key 'network.cutof': did you mean 'cutoff'"),
         ({"explore": {"parameters": {"replica": 2}}}, "unknown key 'replica': did you mean 'replicas'"),
         ({"vasp": {"options": {"queue": "long"}}}, "vasp.options: unknown key 'queue': did you mean 'queue_name'"),
