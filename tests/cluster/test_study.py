@@ -99,8 +99,8 @@ def test_workers_killed_at_every_stage_change_nothing(study, launch, kill_worker
 
 def test_two_studies_at_once_outlive_a_broker_that_is_gone_for_a_minute(study, launch, cluster, wait):
     both = [launch(), launch()]
-    for one in both:
-        wait(lambda one=one: "LabelWorkChain" in {n.process_label for n in one.called_descendants}, 10 * MINUTES)
+    for one in both:  # while they train
+        wait(lambda one=one: "TrainCalculation" in {n.process_label for n in one.called_descendants}, 10 * MINUTES)
     with cluster.services.no_broker():
         time.sleep(MINUTES)
     for one in both:
