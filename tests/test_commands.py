@@ -71,6 +71,14 @@ def test_help_and_completion_of_the_programs_load_neither_jax_nor_aiida():
             assert repr(verb) in completed and re.search(rf"\b{verb}\s+{re.escape(summary)}", shown)
 
 
+def test_the_demo_chooses_its_profile_before_aiida_is_loaded():
+    code = (
+        "import sys; from leopold_workflows.cli import demo; from leopold_workflows.protocols import material\n"
+        "material('tio2_110'); sys.exit('aiida' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_an_unknown_verb_or_option_ends_with_2_and_names_it():
     for program, arguments in (("leopold", ["trian"]), ("aiida-leopold", ["show", "statu"]), ("leopold", ["md", "-x"])):
         said = CliRunner().invoke(OURS[program], arguments)

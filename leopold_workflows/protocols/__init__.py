@@ -14,10 +14,6 @@ from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
-from aiida.engine import CalcJob
-from aiida.plugins import SchedulerFactory
-from aiida.plugins.entry_point import get_entry_point_names
-
 from leopold_model.config import ConfigError, parse, read_yaml
 from leopold_workflows.protocols.material import Material
 
@@ -70,6 +66,11 @@ def merge(base: dict, changes: dict, where: str) -> dict:
 @cache
 def _of_aiida(section: str) -> Collection[str]:
     """The keys of a section that is AiiDA's: options of a job, or resources of any scheduler it knows."""
+    # the demo looks at its material before it chooses a profile, and AiiDA at its folder when it is imported
+    from aiida.engine import CalcJob
+    from aiida.plugins import SchedulerFactory
+    from aiida.plugins.entry_point import get_entry_point_names
+
     if section == "options":
         return set(CalcJob.spec().inputs["metadata"]["options"])
     if section == "resources":

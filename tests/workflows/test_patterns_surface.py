@@ -126,7 +126,7 @@ def test_three_kinds_of_annealing_are_planned_and_read(surface, annealed, tmp_pa
     drawn = pattern_figures.of_patterns(process.node, flat(found), tmp_path)
     assert {"correlation.png", "sweep.png", "measured.png", "map_area_learned.png"} <= set(drawn.values())
     assert all((tmp_path / name).is_file() for name in drawn.values())
-    data = {"labels": {}, "rounds": [], "errors": [], "state": "Finished [0]", "exit_message": "", "pk": 1}
+    data = {"labels": {}, "rounds": [], "errors": [], "state": "Finished [0]", "exit_message": "", "pk": 1, "of": ""}
     data |= {"ranked": found["ranked"].get_dict(), "correlations": found["correlations"].get_dict()}
     text = pattern_report.markdown(data | {"wall_time_s": 60.0}, "SurfacePatternWorkChain", drawn)
     assert "| no carriers | 1 |" in text and "| area_learned | 0.125 | 4 |" in text
