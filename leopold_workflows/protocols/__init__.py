@@ -66,17 +66,17 @@ def merge(base: dict, changes: dict, where: str) -> dict:
 @cache
 def _of_aiida(section: str) -> Collection[str]:
     """The keys of a section that is AiiDA's: options of a job, or resources of any scheduler it knows."""
-    # the demo looks at its material before it chooses a profile, and AiiDA at its folder when it is imported
+    if section not in ("options", "resources"):
+        return ()
+    # the demo reads its material before it chooses a profile, and AiiDA its folder as soon as it is imported
     from aiida.engine import CalcJob
     from aiida.plugins import SchedulerFactory
     from aiida.plugins.entry_point import get_entry_point_names
 
     if section == "options":
         return set(CalcJob.spec().inputs["metadata"]["options"])
-    if section == "resources":
-        schedulers = map(SchedulerFactory, get_entry_point_names("aiida.schedulers"))
-        return {key for scheduler in schedulers for key in scheduler.job_resource_class.get_valid_keys()}
-    return ()
+    schedulers = map(SchedulerFactory, get_entry_point_names("aiida.schedulers"))
+    return {key for scheduler in schedulers for key in scheduler.job_resource_class.get_valid_keys()}
 
 
 def _read(path: Path, what: str) -> dict:
