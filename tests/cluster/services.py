@@ -52,6 +52,18 @@ class Services:
         """Standard output of a command in the environment of the services."""
         return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
 
+    @contextmanager
+    def no_broker(self) -> Iterator[None]:
+        """RabbitMQ is gone: connections are cut, and nobody answers on its port."""
+        # the command runs as a user of its own, with another secret than the server was started with
+        cookie = (self.folder / ".erlang.cookie").read_text()
+        control = ("rabbitmqctl", "--erlang-cookie", cookie, "--node", f"leopold{self.rabbitmq}@localhost")
+        self.run(*control, "stop_app")
+        try:
+            yield
+        finally:
+            self.run(*control, "start_app")
+
 
 @contextmanager
 def running(folder: Path) -> Iterator[Services]:

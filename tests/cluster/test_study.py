@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -94,6 +95,20 @@ def test_workers_killed_at_every_stage_change_nothing(study, launch, kill_worker
         kill_workers(again, stage)
     wait(lambda: again.is_terminated, 15 * MINUTES)
     assert result(again) == result(study), again.exit_message
+
+
+def test_two_studies_at_once_outlive_a_broker_that_is_gone_for_a_minute(study, launch, cluster, wait):
+    """The daemon is stopped while it is gone: a broker that answers again gives tasks to workers that never let go."""
+    both = [launch(), launch()]
+    for one in both:  # while they train
+        wait(lambda one=one: "TrainCalculation" in {n.process_label for n in one.called_descendants}, 10 * MINUTES)
+    with cluster.services.no_broker():
+        cluster.verdi("daemon", "stop")
+        time.sleep(MINUTES)
+    cluster.verdi("daemon", "start", 2)
+    for one in (study, *both):
+        wait(lambda one=one: one.is_terminated, 15 * MINUTES)
+        assert result(one) == result(study), one.exit_message
 
 
 def test_a_study_launched_again_computes_nothing(study, launch, cluster, wait):
